@@ -1,0 +1,13 @@
+//! Listeners and the connections that come out of them.
+
+mod address;
+mod error;
+mod inherited;
+mod listener;
+mod stream;
+mod unix_path;
+
+pub use address::{Address, AddressError};
+pub use error::{BindError, InheritedFault};
+pub use listener::{BindOptions, Listener, Local, Peer};
+pub use stream::Stream;

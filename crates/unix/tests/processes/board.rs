@@ -1,0 +1,77 @@
+//! What one process writes on the board the others read.
+
+use ironhorn_unix::{Board, Exit, Monotonic, Received, State, ToMaster, channel};
+
+use crate::{Case, await_readable, end_of, spawn};
+
+pub(crate) const CASES: &[Case] = &[
+    ("board::is_seen_across_a_fork", seen),
+    ("board::outlives_a_writer_killed_while_writing", killed_writer),
+    ("board::one_of_many_reports_a_failed_boot", boot_report),
+];
+
+fn seen() {
+    let board = Board::new(3).unwrap();
+    let slot = board.slot(2);
+    let (ours, theirs) = channel().unwrap();
+    let child = spawn(|_| {
+        slot.set_state(State::Ready);
+        slot.beat(Monotonic::from_nanos(5));
+        slot.set_connections(7);
+        slot.begin_request(b"POST", b"/a?b=c", Monotonic::from_nanos(6));
+        slot.end_request();
+        slot.begin_request(b"GET", b"/\x1b\xff", Monotonic::from_nanos(8));
+        slot.progress(Monotonic::from_nanos(9));
+        theirs.send(ToMaster::Ready).unwrap();
+        0
+    });
+    await_readable(&ours);
+    assert_eq!(ours.receive().unwrap(), Received::Message(ToMaster::Ready));
+    assert_eq!(end_of(child), Exit::Code(0));
+    let read = slot.read();
+    assert_eq!(read.state, State::Ready);
+    assert_eq!(read.heartbeat, Monotonic::from_nanos(5));
+    assert_eq!((read.connections, read.requests), (7, 1));
+    assert_eq!(read.busy_since, Some(Monotonic::from_nanos(9)));
+    assert_eq!(read.request, "GET /\\x1b\\xff");
+    assert_eq!(board.slot(1).read().state, State::Empty);
+    assert_eq!(board.slot(3).read().state, State::Empty);
+}
+
+fn killed_writer() {
+    let board = Board::new(1).unwrap();
+    let slot = board.slot(1);
+    let (ours, theirs) = channel().unwrap();
+    let child = spawn(|_| {
+        theirs.send(ToMaster::Ready).unwrap();
+        loop {
+            slot.begin_request(b"GET", &[b'a'; 300], Monotonic::from_nanos(1));
+            slot.begin_request(b"PUT", &[b'b'; 300], Monotonic::from_nanos(2));
+        }
+    });
+    await_readable(&ours);
+    for _ in 0..10_000 {
+        let request = slot.read().request;
+        let known = |c: char| "GETPUT ab.".contains(c);
+        assert!(request.is_empty() || (request.len() == 195 && request.chars().all(known)));
+    }
+    ironhorn_unix::kill(child, ironhorn_unix::Signal::SIGKILL).unwrap();
+    end_of(child);
+    slot.reset();
+    assert_eq!(slot.read().request, "");
+    slot.begin_request(b"GET", b"/", Monotonic::from_nanos(3));
+    assert_eq!(slot.read().request, "GET /");
+}
+
+fn boot_report() {
+    let board = Board::new(8).unwrap();
+    let children: Vec<_> =
+        (0..8).map(|_| spawn(|_| i32::from(board.claim_boot_report(0)))).collect();
+    let claims = children.into_iter().filter(|&child| end_of(child) == Exit::Code(1)).count();
+    assert_eq!(claims, 1);
+    assert!(!board.claim_boot_report(0));
+    assert!(board.claim_boot_report(1));
+    assert!(!board.claim_boot_report(1));
+    assert!(board.claim_boot_report(5));
+    assert!(!board.claim_boot_report(4));
+}
