@@ -1,0 +1,146 @@
+#![forbid(unsafe_code)]
+//! Settings of Ironhorn: read, checked, merged and immutable from then on.
+//!
+//! Every setting is defined once, in [`settings`](crate::Settings): its name, type, default, what is
+//! allowed, its flag and its documentation. The command line, the YAML file, the environment,
+//! `--help`, `--print-config` and `docs/settings.md` are all read from that one table.
+//!
+//! Precedence, low to high; a list replaces a list, nothing is merged:
+//!
+//! ```text
+//! default < YAML file < PORT, WEB_CONCURRENCY < IRONHORN_<SETTING> < IRONHORN_CMD_ARGS < command line
+//! ```
+//!
+//! Invariant: a value that is given anywhere is checked, also when a higher source replaces it, and
+//! nothing is ignored or clamped. The crate reads one file and the [`Sources`] it is handed; it never
+//! prints, exits or looks at the process, so the master can call [`resolve`] again on SIGHUP.
+//!
+//! ```
+//! use ironhorn_config::{Sources, resolve};
+//!
+//! let directory = std::env::temp_dir().join("no-such-directory");
+//! let sources = Sources {
+//!     args: ["-w", "4", "shop.wsgi:app"].map(Into::into).to_vec(),
+//!     environment: vec![("WEB_CONCURRENCY".into(), "2".into())],
+//!     directory,
+//! };
+//! let resolved = resolve(&sources).unwrap();
+//! assert_eq!(resolved.settings.workers, 4);
+//! assert_eq!(resolved.origin("workers").unwrap().to_string(), "command line");
+//! ```
+
+mod args;
+mod definition;
+mod environment;
+mod error;
+mod file;
+mod kind;
+mod names;
+mod origin;
+mod print;
+mod reference;
+mod settings;
+mod values;
+mod words;
+mod yaml;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+pub use error::{ConfigError, ConfigErrors, Problem};
+pub use kind::{AccessLogFormat, HeaderMap, LogFile, LogFormat, LogLevel};
+pub use origin::Origin;
+pub use print::print_config;
+pub use reference::reference;
+pub use settings::{Invocation, Settings};
+
+use definition::Setting;
+use settings::{INVOCATION, SETTINGS};
+use values::Values;
+
+/// What settings are read from. Kept by the caller, so that a reload reads the same places again.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The command line without the program's name.
+    pub args: Vec<OsString>,
+    /// The environment as it was at start.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The directory Ironhorn was started in, absolute: `ironhorn.yaml` and a relative `--config` are
+    /// looked for there, after `chdir` too.
+    pub directory: PathBuf,
+}
+
+/// Settings, checked and complete, with where each one came from.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// How to serve.
+    pub settings: Settings,
+    /// What was asked of this invocation, other than to serve.
+    pub invocation: Invocation,
+    values: Values,
+}
+
+impl Resolved {
+    /// Where the value of the setting `key` was given.
+    pub fn origin(&self, key: &str) -> Option<&Origin> {
+        self.values.get(key).map(|given| &given.origin)
+    }
+
+    /// Each setting's key with the origin of its value, in the order of the reference.
+    pub fn origins(&self) -> impl Iterator<Item = (&'static str, &Origin)> {
+        SETTINGS.iter().filter_map(|setting| Some((setting.key, self.origin(setting.key)?)))
+    }
+}
+
+/// Why there are no settings to serve with.
+#[derive(Clone, Debug)]
+pub enum Stop {
+    /// `--help` or `-h`: this text belongs on stdout, exit code 0.
+    Help(String),
+    /// `--version`: this text belongs on stdout, exit code 0.
+    Version(String),
+    /// Everything that is wrong: belongs on stderr, exit code 2.
+    Errors(ConfigErrors),
+}
+
+/// Reads every source, checks all of it, and merges.
+pub fn resolve(sources: &Sources) -> Result<Resolved, Stop> {
+    let mut errors = Vec::new();
+    let command_line = args::from_command_line(&sources.args, &mut errors)?;
+    let arguments = args::from_variable(&sources.environment, &mut errors)?;
+    let environment = environment::read(&sources.environment, &mut errors);
+    // An option we do not know changes how everything after it is read, and -c may be in there:
+    // what the file says would only be noise.
+    let (Some(command_line), Some(arguments)) = (command_line, arguments) else {
+        return Err(Stop::Errors(ConfigErrors::new(errors)));
+    };
+
+    let mut values = Values::default();
+    for setting in all_settings() {
+        values.set(setting, setting.default_items(), Origin::Default);
+    }
+    let named = [&command_line, &arguments, &environment]
+        .into_iter()
+        .find_map(|source| source.get("config")?.items.first());
+    let file = file::read(&sources.directory, named.map(String::as_str), &mut errors);
+    for source in [file, environment, arguments, command_line] {
+        values.replace_with(source);
+    }
+    if values.get("app").is_none_or(|app| app.items.is_empty())
+        && !errors.iter().any(|error| error.key == "app")
+    {
+        errors.push(ConfigError::missing_app());
+    }
+    if !errors.is_empty() {
+        return Err(Stop::Errors(ConfigErrors::new(errors)));
+    }
+    Ok(Resolved {
+        settings: Settings::from_values(&values),
+        invocation: Invocation::from_values(&values),
+        values,
+    })
+}
+
+fn all_settings() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().chain(INVOCATION)
+}

@@ -1,0 +1,396 @@
+//! The settings: the one place where they are defined.
+//!
+//! An entry's doc comment is its `--help` and its text in `docs/settings.md`; after a change run
+//! `cargo run -p ironhorn-config --example settings > docs/settings.md`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ironhorn_unix::Address;
+
+use crate::definition::{Reach, settings};
+use crate::kind::{
+    AccessFormat, AccessLogFormat, Bytes, Choice, FilePath, Form, HeaderMap, Listen, Log, LogFile,
+    LogFormat, LogLevel, Many, Octal, One, Optional, Pair, Seconds, SecondsOrOff, Switch, Text,
+    Threads, Whole, WorkerCount,
+};
+
+/// A day: a longer wait than that is a mistake in the unit.
+const DAY: f64 = 86_400.0;
+
+settings! {
+    /// How to serve: every setting, parsed and checked.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct Settings;
+    static SETTINGS;
+
+    section "Application" {
+        /// The WSGI application to serve.
+        ///
+        /// ```text
+        /// shop.wsgi                  `application` in the module shop.wsgi
+        /// shop.wsgi:app              another name in it
+        /// shop.wsgi:site.app         an attribute of an object in it
+        /// shop.wsgi:create_app()     what a function returns; it may be given literals:
+        /// 'shop.wsgi:create_app("production", debug=False)'
+        /// ```
+        app: String = One(Text("MODULE or MODULE:NAME")) => {
+            value: "APP",
+            other_names: &["wsgi_app"],
+            reach: Reach::Positional,
+        }
+
+        /// Directory to change to before anything else is done.
+        ///
+        /// It is first on sys.path, and relative paths in other settings start there.
+        /// Only `config` is looked for in the directory Ironhorn was started in.
+        chdir: Option<PathBuf> = Optional(FilePath("the path of a directory")) => {
+            value: "DIRECTORY",
+        }
+
+        /// Directories to put on sys.path before all others.
+        ///
+        /// In one text they are separated by commas or colons.
+        pythonpath: Vec<PathBuf> = Many {
+            kind: FilePath("the path of a directory"),
+            form: Form::List(&[',', ':']),
+            may_be_empty: true,
+        } => {
+            value: "DIRECTORY",
+        }
+
+        /// Variable to set in the environment of the application; repeatable.
+        ///
+        /// In YAML either a mapping of names to values or a list of NAME=VALUE.
+        /// IRONHORN_ENV holds words as in a shell: 'A=1 B="two words"'.
+        /// `--print-config` shows the values.
+        env: Vec<(String, String)> = Many {
+            kind: Pair,
+            form: Form::Pairs,
+            may_be_empty: true,
+        } => {
+            value: "NAME=VALUE",
+            short: Some('e'),
+            other_names: &["raw_env"],
+        }
+    }
+
+    section "Listening" {
+        /// Address to listen on; repeatable.
+        ///
+        /// `HOST:PORT` or `[V6]:PORT`, `unix:PATH`, `unix:@NAME` for Linux's abstract
+        /// sockets, or `fd://N` for a listening socket that is inherited. In one text
+        /// several are separated by commas. The variable PORT, if set, makes it
+        /// 0.0.0.0:$PORT.
+        bind: Vec<Address> = Many {
+            kind: Listen,
+            form: Form::List(&[',']),
+            may_be_empty: false,
+        } => {
+            value: "ADDRESS",
+            short: Some('b'),
+            other_names: &["address", "host", "listen", "port"],
+            default: &["127.0.0.1:8000"],
+        }
+
+        /// How many connections the kernel queues for each address.
+        ///
+        /// The kernel takes no more than net.core.somaxconn.
+        backlog: i32 = One(Whole { min: 1, max: 65_535 }) => {
+            value: "NUMBER",
+            default: &["2048"],
+        }
+    }
+
+    section "Workers" {
+        /// How many worker processes serve.
+        ///
+        /// `auto` starts as many as there are CPUs for this process, as the limits of
+        /// its cgroup and its affinity have it. The variable WEB_CONCURRENCY sets it too.
+        workers: usize = One(WorkerCount { max: 1024 }) => {
+            value: "NUMBER|auto",
+            short: Some('w'),
+            default: &["1"],
+        }
+
+        /// How many threads of a worker run the application.
+        ///
+        /// This version supports one; another number is refused.
+        threads: usize = One(Threads) => {
+            value: "NUMBER",
+            default: &["1"],
+        }
+
+        /// How many connections a worker holds at most.
+        ///
+        /// Beyond that it leaves them to other workers or to the kernel's queue.
+        worker_connections: usize = One(Whole { min: 1, max: 1_000_000 }) => {
+            value: "NUMBER",
+            default: &["1000"],
+        }
+
+        /// How many workers a reload replaces at a time.
+        ///
+        /// So many more than `workers` run while it lasts.
+        reload_surge: usize = One(Whole { min: 1, max: 1024 }) => {
+            value: "NUMBER",
+            default: &["1"],
+        }
+    }
+
+    section "Timeouts" {
+        /// How long the application may work on a request; 0 for no limit.
+        ///
+        /// Counted from the call, or from the last chunk that it yielded. A worker that
+        /// is over it is killed and replaced; the log names the request.
+        timeout: Option<Duration> = One(SecondsOrOff { max: DAY }) => {
+            value: "SECONDS",
+            short: Some('t'),
+            default: &["30"],
+        }
+
+        /// How long requests may take to finish when a worker is to end.
+        ///
+        /// Workers that aren't done then are killed.
+        graceful_timeout: Duration = One(Seconds { min: 0.0, max: DAY }) => {
+            value: "SECONDS",
+            default: &["30"],
+        }
+
+        /// How long a worker may take to import the application; 0 for no limit.
+        boot_timeout: Option<Duration> = One(SecondsOrOff { max: DAY }) => {
+            value: "SECONDS",
+            default: &["60"],
+        }
+
+        /// How long a client may take to send the head of a request.
+        header_timeout: Duration = One(Seconds::up_to(DAY)) => {
+            value: "SECONDS",
+            default: &["10"],
+        }
+
+        /// How long a client may pause while it sends the body of a request.
+        body_timeout: Duration = One(Seconds::up_to(DAY)) => {
+            value: "SECONDS",
+            default: &["30"],
+        }
+
+        /// How long a client may take nothing of a response.
+        write_timeout: Duration = One(Seconds::up_to(DAY)) => {
+            value: "SECONDS",
+            default: &["30"],
+        }
+
+        /// How long a connection is kept for another request; 0 closes it after each.
+        keepalive: Option<Duration> = One(SecondsOrOff { max: DAY }) => {
+            value: "SECONDS",
+            flag: Some("keep-alive"),
+            aliases: &["keepalive"],
+            other_names: &["keep_alive"],
+            default: &["5"],
+        }
+    }
+
+    section "HTTP" {
+        /// The longest request line, in bytes.
+        ///
+        /// A longer one is answered with 414.
+        limit_request_line: usize = One(Whole { min: 64, max: 65_536 }) => {
+            value: "BYTES",
+            default: &["8190"],
+        }
+
+        /// How many header fields a request may have.
+        ///
+        /// One with more is answered with 431.
+        limit_request_fields: usize = One(Whole { min: 1, max: 512 }) => {
+            value: "NUMBER",
+            default: &["100"],
+        }
+
+        /// The longest header field, name and value together, in bytes.
+        ///
+        /// A request with a longer one is answered with 431.
+        limit_request_field_size: usize = One(Whole { min: 64, max: 65_536 }) => {
+            value: "BYTES",
+            aliases: &["limit-request-field_size"],
+            default: &["8190"],
+        }
+
+        /// The longest head of a request, request line and fields together, in bytes.
+        ///
+        /// A longer one is answered with 431.
+        limit_request_head: usize = One(Whole { min: 1024, max: 1_048_576 }) => {
+            value: "BYTES",
+            default: &["65536"],
+        }
+
+        /// The longest body of a request, in bytes.
+        ///
+        /// A number, also with k, m or g for KiB, MiB or GiB, or `unlimited`. A longer
+        /// body is answered with 413. 0 is refused, because it would be no limit to some
+        /// and no body to others.
+        limit_request_body: Option<u64> = One(Bytes) => {
+            value: "BYTES|unlimited",
+            default: &["unlimited"],
+        }
+
+        /// What is done with header fields whose name has an underscore.
+        ///
+        /// WSGI can't tell X_User from X-User, which a proxy may have set or removed.
+        /// `drop` hides the field from the application, `refuse` answers the request
+        /// with 400, `allow` passes the field on.
+        header_map: HeaderMap = One(Choice(&[
+            ("drop", HeaderMap::Drop),
+            ("refuse", HeaderMap::Refuse),
+            ("allow", HeaderMap::Allow),
+        ])) => {
+            value: "drop|refuse|allow",
+            default: &["drop"],
+        }
+    }
+
+    section "Process" {
+        /// File to write the process id of the master to.
+        pid: Option<PathBuf> = Optional(FilePath("the path of a file")) => {
+            value: "FILE",
+            short: Some('p'),
+            other_names: &["pidfile"],
+        }
+
+        /// Permissions that new files and unix sockets don't get.
+        ///
+        /// In octal with a leading zero: 027, 0027 and 0o027 are the same, 27 is
+        /// refused. Without it, files get what the umask of the shell leaves them, and
+        /// unix sockets 0660.
+        umask: Option<u32> = Optional(Octal) => {
+            value: "OCTAL",
+            short: Some('m'),
+        }
+
+        /// Name of the processes, as ps and top show it.
+        ///
+        /// Without it, the name has the application in it.
+        name: Option<String> = Optional(Text("a name")) => {
+            value: "NAME",
+            short: Some('n'),
+            other_names: &["proc_name"],
+        }
+    }
+
+    section "Logging" {
+        /// Where the server's own log goes: a file, or - for stderr.
+        error_logfile: LogFile = One(Log("stderr")) => {
+            value: "FILE",
+            aliases: &["log-file"],
+            other_names: &["errorlog"],
+            default: &["-"],
+        }
+
+        /// The least severe level that is logged.
+        ///
+        /// In upper or lower case. `critical` is the same as `error`, and `warn` as
+        /// `warning`. The variable IRONHORN_LOG sets levels for single modules.
+        log_level: LogLevel = One(Choice(&[
+            ("trace", LogLevel::Trace),
+            ("debug", LogLevel::Debug),
+            ("info", LogLevel::Info),
+            ("warning", LogLevel::Warning),
+            ("warn", LogLevel::Warning),
+            ("error", LogLevel::Error),
+            ("critical", LogLevel::Error),
+        ])) => {
+            value: "LEVEL",
+            other_names: &["loglevel"],
+            default: &["info"],
+        }
+
+        /// How the server's own log is written.
+        ///
+        /// `text` is a line with key=value fields, `json` an object a line.
+        log_format: LogFormat = One(Choice(&[
+            ("text", LogFormat::Text),
+            ("json", LogFormat::Json),
+        ])) => {
+            value: "text|json",
+            default: &["text"],
+        }
+
+        /// Send what the application prints to the server's own log.
+        capture_output: bool = Switch => {
+            value: "true|false",
+            default: &["false"],
+        }
+
+        /// Where the access log goes: a file, or - for stdout; without it there is none.
+        access_logfile: Option<LogFile> = Optional(Log("stdout")) => {
+            value: "FILE",
+            other_names: &["accesslog"],
+        }
+
+        /// What a line of the access log is made of.
+        ///
+        /// `combined`, `json`, or a line with atoms as Gunicorn has them, such as
+        /// '%(h)s "%(r)s" %(s)s %(b)s'.
+        access_logformat: AccessLogFormat = One(AccessFormat) => {
+            value: "FORMAT",
+            other_names: &["access_log_format"],
+            default: &["combined"],
+        }
+    }
+}
+
+settings! {
+    /// What was asked of this invocation, other than to serve.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct Invocation;
+    static INVOCATION;
+
+    section "Configuration" {
+        /// The YAML file to read settings from.
+        ///
+        /// Without it, ironhorn.yaml is read if it is in the directory Ironhorn was
+        /// started in. A relative path starts there too.
+        config: Option<PathBuf> = Optional(FilePath("the path of a YAML file")) => {
+            value: "FILE",
+            short: Some('c'),
+            reach: Reach::NotInFile,
+        }
+
+        /// Check settings, application and addresses, say what is wrong, and exit.
+        check_config: bool = Switch => {
+            value: "true|false",
+            default: &["false"],
+            reach: Reach::CommandLine,
+        }
+
+        /// Print the settings as YAML, with where each one came from, and exit.
+        print_config: bool = Switch => {
+            value: "true|false",
+            default: &["false"],
+            reach: Reach::CommandLine,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::all_settings;
+
+    #[test]
+    fn defaults_are_allowed() {
+        for setting in all_settings().filter(|setting| setting.key != "app") {
+            assert!(setting.shape.check(&setting.default_items()).is_ok(), "{}", setting.key);
+        }
+    }
+
+    #[test]
+    fn every_setting_says_what_it_is_in_one_line() {
+        for setting in all_settings() {
+            let (first, rest) = setting.doc.split_first().unwrap();
+            assert!(first.ends_with('.'), "{}", setting.key);
+            assert!(rest.first().is_none_or(|line| line.is_empty()), "{}", setting.key);
+            assert!(!setting.value.is_empty(), "{}", setting.key);
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The messages for wrong settings, word by word: they are part of the interface.
+
+#[allow(dead_code)]
+mod common;
+
+use common::Start;
+
+#[track_caller]
+fn yaml(text: &str, expected: &str) {
+    let text = format!("app: shop\n{text}");
+    assert_eq!(Start::new(Some(&text), &[], &[]).errors(), expected);
+}
+
+#[track_caller]
+fn environment(name: &str, value: &str, expected: &str) {
+    assert_eq!(Start::new(None, &[(name, value)], &["shop"]).errors(), expected);
+}
+
+#[track_caller]
+fn args(args: &[&str], expected: &str) {
+    let all: Vec<_> = args.iter().copied().chain(["shop"]).collect();
+    assert_eq!(Start::new(None, &[], &all).errors(), expected);
+}
+
+#[test]
+fn unknown_key() {
+    yaml("\nwrokers: 2\n", r#"ironhorn.yaml:3: wrokers: unknown setting, did you mean "workers"?"#);
+    yaml("pidfile: x\n", r#"ironhorn.yaml:2: pidfile: unknown setting, did you mean "pid"?"#);
+    yaml("colour: red\n", "ironhorn.yaml:2: colour: unknown setting");
+    yaml("config: x\n", "ironhorn.yaml:2: config: unknown setting");
+    yaml("print_config: true\n", "ironhorn.yaml:2: print_config: unknown setting");
+    yaml("max_requests: 9\n", "ironhorn.yaml:2: max_requests: not supported in this version");
+    yaml("[a]: 9\n", "ironhorn.yaml:2: found a list as a key, expected the name of a setting");
+}
+
+#[test]
+fn value_that_is_not_allowed() {
+    yaml(
+        "workers: four\n",
+        r#"ironhorn.yaml:2: workers: found "four", expected a number from 1 to 1024 or auto"#,
+    );
+    yaml(
+        "workers: 0\n",
+        r#"ironhorn.yaml:2: workers: found "0", expected a number from 1 to 1024 or auto"#,
+    );
+    yaml(
+        "workers:\n",
+        "ironhorn.yaml:2: workers: found nothing, expected a number from 1 to 1024 or auto",
+    );
+    yaml(
+        "workers: [1]\n",
+        "ironhorn.yaml:2: workers: found a list, expected a number from 1 to 1024 or auto",
+    );
+    yaml(
+        "workers:\n  count: 1\n",
+        "ironhorn.yaml:2: workers: found a mapping, expected a number from 1 to 1024 or auto",
+    );
+    yaml(
+        "timeout: -1\n",
+        r#"ironhorn.yaml:2: timeout: found "-1", expected a number of seconds from 0.001 to 86400, or 0 for off"#,
+    );
+    yaml(
+        "header_timeout: 0\n",
+        r#"ironhorn.yaml:2: header_timeout: found "0", expected a number of seconds from 0.001 to 86400"#,
+    );
+    yaml(
+        "threads: 4\n",
+        r#"ironhorn.yaml:2: threads: found "4", expected 1: more than one thread in a worker is not supported in this version"#,
+    );
+    yaml(
+        "capture_output: yes\n",
+        r#"ironhorn.yaml:2: capture_output: found "yes", expected true or false"#,
+    );
+    yaml(
+        "umask: 22\n",
+        r#"ironhorn.yaml:2: umask: found "22", expected an octal number from 0 to 0777 with a leading 0, as in 0027 or 0o027"#,
+    );
+    yaml(
+        "limit_request_body: 0\n",
+        r#"ironhorn.yaml:2: limit_request_body: found "0", expected a number of bytes from 1, with k, m or g for KiB, MiB or GiB, or unlimited"#,
+    );
+    yaml(
+        "header_map: dangerous\n",
+        r#"ironhorn.yaml:2: header_map: found "dangerous", expected drop, refuse or allow"#,
+    );
+    yaml(
+        "access_logformat: apache\n",
+        r#"ironhorn.yaml:2: access_logformat: found "apache", expected combined, json or a line with atoms such as %(h)s"#,
+    );
+    yaml(
+        "limit_request_fields: 513\n",
+        r#"ironhorn.yaml:2: limit_request_fields: found "513", expected a number from 1 to 512"#,
+    );
+}
+
+#[test]
+fn item_of_a_list() {
+    let expected = "expected HOST:PORT, [V6]:PORT, unix:PATH, unix:@NAME or fd://N";
+    yaml(
+        "bind:\n  - 127.0.0.1:80\n  - localhost:99999\n",
+        &format!(r#"ironhorn.yaml:4: bind: found "localhost:99999", {expected}"#),
+    );
+    yaml("bind:\n  - [1]\n", &format!("ironhorn.yaml:3: bind: found a list, {expected}"));
+    yaml("bind: []\n", &format!("ironhorn.yaml:2: bind: found nothing, {expected}"));
+    yaml(
+        "bind: {a: 1}\n",
+        &format!(
+            "ironhorn.yaml:2: bind: found a mapping, expected one or a list of {}",
+            expected.trim_start_matches("expected ")
+        ),
+    );
+    args(&["--bind", "fd://x"], &format!(r#"--bind: found "fd://x", {expected}"#));
+    args(&["--bind="], &format!("--bind: found nothing, {expected}"));
+    args(&["--bind=a:1,,b:1"], &format!(r#"--bind: found "", {expected}"#));
+}
+
+#[test]
+fn variables_for_the_application() {
+    yaml("env: [A=1, B]\n", r#"ironhorn.yaml:2: env: found "B", expected NAME=VALUE"#);
+    yaml(
+        "env: A=1\n",
+        r#"ironhorn.yaml:2: env: found "A=1", expected a mapping of names to values or a list of NAME=VALUE"#,
+    );
+    yaml(
+        "env:\n  A: 1\n  B: [2]\n",
+        "ironhorn.yaml:4: env: found a list, expected a text as the value of B",
+    );
+    yaml(
+        "env:\n  A=B: 1\n",
+        r#"ironhorn.yaml:3: env: found "A=B", expected the name of a variable"#,
+    );
+    args(&["-e", "A"], r#"--env: found "A", expected NAME=VALUE"#);
+    environment("IRONHORN_ENV", "A=1 'B=2", "IRONHORN_ENV: the quote ' is not closed");
+}
+
+#[test]
+fn key_given_twice() {
+    yaml("workers: 1\n\nworkers: 1\n", "ironhorn.yaml:4: workers: given twice, first on line 2");
+    yaml(
+        "env:\n  A: 1\n  B: 2\n  A: 1\n",
+        r#"ironhorn.yaml:5: env: found "A", expected each name once"#,
+    );
+}
+
+#[test]
+fn file_that_is_no_settings() {
+    let start = Start::new(Some("- app\n"), &[], &["shop"]);
+    assert_eq!(
+        start.errors(),
+        "ironhorn.yaml:1: found a list, expected a mapping of settings to values"
+    );
+    let start = Start::new(Some("app: [\n"), &[], &["shop"]);
+    assert_eq!(
+        start.errors(),
+        "ironhorn.yaml:2: not valid YAML: did not find expected node content at line 2 column 1, \
+         while parsing a flow node"
+    );
+    let start = Start::new(None, &[], &["shop", "-c", "other.yaml"]);
+    assert_eq!(start.errors(), "other.yaml: cannot read: No such file or directory (os error 2)");
+    let start = Start::new(None, &[], &["shop"]);
+    std::fs::write(start.directory.path().join("ironhorn.yaml"), b"name: \xff\n").unwrap();
+    assert_eq!(start.errors(), "ironhorn.yaml: cannot read: it is not UTF-8");
+}
+
+#[test]
+fn variable_that_is_not_allowed() {
+    environment(
+        "IRONHORN_WORKERS",
+        "x",
+        r#"IRONHORN_WORKERS: found "x", expected a number from 1 to 1024 or auto"#,
+    );
+    environment(
+        "IRONHORN_WORKERS",
+        "",
+        r#"IRONHORN_WORKERS: found "", expected a number from 1 to 1024 or auto"#,
+    );
+    environment(
+        "WEB_CONCURRENCY",
+        "many",
+        r#"WEB_CONCURRENCY: found "many", expected a number from 1 to 1024 or auto"#,
+    );
+    environment("PORT", "http", r#"PORT: found "http", expected a number from 1 to 65535"#);
+    environment("PORT", "0", r#"PORT: found "0", expected a number from 1 to 65535"#);
+}
+
+#[test]
+fn variable_that_sets_nothing() {
+    environment(
+        "IRONHORN_WORKER",
+        "2",
+        r#"IRONHORN_WORKER: unknown variable, did you mean "IRONHORN_WORKERS"?"#,
+    );
+    environment("IRONHORN_PRELOAD", "1", "IRONHORN_PRELOAD: not supported in this version");
+    environment("IRONHORN_CHECK_CONFIG", "true", "IRONHORN_CHECK_CONFIG: unknown variable");
+    environment(
+        "IRONHORN_PORT",
+        "9000",
+        r#"IRONHORN_PORT: unknown variable, did you mean "IRONHORN_BIND"?"#,
+    );
+    environment("IRONHORN_", "true", "IRONHORN_: unknown variable");
+}
+
+#[test]
+fn option_that_does_not_exist() {
+    args(&["--wrokers", "2"], r#"--wrokers: unknown option, did you mean "--workers"?"#);
+    args(&["--wrokers=2"], r#"--wrokers: unknown option, did you mean "--workers"?"#);
+    args(&["--colour"], "--colour: unknown option");
+    args(&["-x"], "-x: unknown option");
+    args(&["--preload"], "--preload: not supported in this version");
+    args(&["--max-requests=5"], "--max-requests: not supported in this version");
+    args(&["-k", "gthread"], "-k: not supported in this version");
+    args(&["other"], "shop: unexpected argument, there is only one APP");
+}
+
+#[test]
+fn option_with_a_wrong_value() {
+    args(&["-w", "0"], r#"--workers: found "0", expected a number from 1 to 1024 or auto"#);
+    args(
+        &["--keepalive=x"],
+        r#"--keep-alive: found "x", expected a number of seconds from 0.001 to 86400, or 0 for off"#,
+    );
+    args(&["--capture-output=1"], r#"--capture-output: found "1", expected true or false"#);
+    let start = Start::new(None, &[], &["shop", "--workers"]);
+    assert_eq!(
+        start.errors(),
+        "command line: a value is required for '--workers <NUMBER|auto>' but none was supplied"
+    );
+}
+
+#[test]
+fn arguments_in_the_environment() {
+    environment(
+        "IRONHORN_CMD_ARGS",
+        "-w 0",
+        r#"IRONHORN_CMD_ARGS: --workers: found "0", expected a number from 1 to 1024 or auto"#,
+    );
+    environment("IRONHORN_CMD_ARGS", "-w \"4", "IRONHORN_CMD_ARGS: the quote \" is not closed");
+    environment(
+        "IRONHORN_CMD_ARGS",
+        "--spew",
+        "IRONHORN_CMD_ARGS: --spew: not supported in this version",
+    );
+    environment(
+        "IRONHORN_CMD_ARGS",
+        "-w",
+        "IRONHORN_CMD_ARGS: a value is required for '--workers <NUMBER|auto>' but none was supplied",
+    );
+}
+
+#[test]
+fn nothing_to_serve() {
+    let expected = "no application to serve: name it on the command line, \
+                    as in \"ironhorn package.module:app\", or as \"app\" in ironhorn.yaml";
+    assert_eq!(Start::new(None, &[], &[]).errors(), expected);
+    assert_eq!(Start::new(Some("workers: 2\n"), &[], &["-w", "3"]).errors(), expected);
+    assert_eq!(
+        Start::new(Some("app: [a]\n"), &[], &[]).errors(),
+        "ironhorn.yaml:1: app: found a list, expected MODULE or MODULE:NAME"
+    );
+}
+
+#[test]
+fn all_errors_at_once() {
+    let start = Start::new(
+        Some("wrokers: 2\ntimeout: 1h\nbind: [x:y]\n"),
+        &[("PORT", "-"), ("IRONHORN_LOG_LEVEL", "loud")],
+        &["-w", "many", "-t", ""],
+    );
+    let errors = start.errors();
+    let places: Vec<_> = errors.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(
+        places,
+        [
+            "ironhorn.yaml:1:",
+            "ironhorn.yaml:2:",
+            "ironhorn.yaml:3:",
+            "PORT:",
+            "IRONHORN_LOG_LEVEL:",
+            "--workers:",
+            "--timeout:",
+            "no"
+        ]
+    );
+}
+
+#[test]
+fn not_utf_8() {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+    let bytes = || OsString::from_vec(b"a\xff".to_vec());
+    let mut start = Start::new(None, &[], &["shop", "-n"]);
+    start.sources.args.push(bytes());
+    start.sources.environment.push(("IRONHORN_PID".into(), bytes()));
+    // Somebody else's variable is none of our business.
+    start.sources.environment.push((bytes(), bytes()));
+    assert_eq!(
+        start.errors(),
+        "IRONHORN_PID: found \"a\\xFF\", which is not UTF-8, expected the path of a file\n\
+         --name: found \"a\\xFF\", which is not UTF-8, expected a name"
+    );
+}
