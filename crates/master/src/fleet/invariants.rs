@@ -1,0 +1,83 @@
+//! What holds after every step, whatever came before.
+
+use ironhorn_unix::Monotonic;
+
+use super::{Action, Fleet, Phase};
+use crate::slot::Slot;
+
+impl Fleet {
+    /// Checks what must hold between two events.
+    ///
+    /// # Panics
+    /// If something does not.
+    pub fn check_invariants(&self, now: Monotonic) {
+        let live = || self.slots().filter_map(|(nr, slot)| Some((nr, slot.worker()?)));
+
+        for (nr, worker) in live() {
+            let twins = live().filter(|(_, other)| other.pid == worker.pid).count();
+            assert_eq!(twins, 1, "process {} of worker {nr} is in {twins} slots", worker.pid);
+        }
+        for (nr, slot) in self.slots() {
+            if let Some(generation) = slot.generation() {
+                let known = self.generations().any(|known| known == generation);
+                assert!(known, "worker {nr} runs generation {generation}, which was dropped");
+            }
+        }
+        assert!(
+            self.generations().any(|known| known == self.serving),
+            "generation {} serves and was dropped",
+            self.serving
+        );
+        assert!(self.target >= 1, "the last worker is never given up");
+        assert!(self.target < self.slots.len(), "a reload always has room");
+
+        let active = self.active();
+        match self.phase {
+            Phase::Starting | Phase::Serving => {
+                let most = self.strength() + self.surge();
+                assert!(active <= most, "{active} workers where {most} are the most");
+                self.check_rest(active, now);
+            }
+            Phase::Stopping { .. } | Phase::Stopped => {
+                let serving = self.count(|slot| slot.is_ready() || is_booting(slot));
+                assert_eq!(serving, 0, "who serves or boots was not told of the stop");
+                assert!(self.reload.is_none(), "a stop ends a reload");
+            }
+        }
+        if let Some(reload) = &self.reload {
+            assert!(reload.generation > self.serving, "a reload goes forward");
+            assert_eq!(reload.generation, self.latest, "the newest reload is the one that counts");
+        }
+    }
+
+    /// Who is missing without a reason to wait is on its way.
+    fn check_rest(&self, active: usize, now: Monotonic) {
+        let waits = self.respawn_at(now).is_some();
+        let full = self.slots.iter().all(|slot| !slot.is_empty());
+        if self.reload.is_none() && !self.asked && !waits && !full {
+            assert_eq!(active, self.target, "workers are missing and nothing is done");
+        }
+    }
+
+    /// An action concerns somebody.
+    pub(super) fn check_action(&self, action: &Action) {
+        match action {
+            Action::Fork { nr, .. } => {
+                debug_assert!(matches!(self.slots[nr - 1], Slot::Forking { .. }));
+            }
+            Action::Tell { nr, .. } => {
+                let slot = &self.slots[nr - 1];
+                let told = slot.worker().is_some() && !matches!(slot, Slot::Killed { .. });
+                debug_assert!(told, "worker {nr} is told something and is not there");
+            }
+            Action::Kill { nr } => {
+                debug_assert!(matches!(self.slots[nr - 1], Slot::Killed { .. }));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn is_booting(slot: &Slot) -> bool {
+    matches!(slot, Slot::Booting { .. })
+}

@@ -1,0 +1,472 @@
+//! The change from one generation to the next: boot new before retiring old.
+//!
+//! ```text
+//!  HUP ─► settings ─ wrong ─► "reload failed", nothing changes
+//!            │
+//!            ▼
+//!   boot one of the new ──► ready ──► retire one of the old ──┐
+//!            ▲                                                │
+//!            └──────────── until all are new ─────────────────┘──► "reloaded"
+//!            │ does not boot, or dies at once
+//!            ▼
+//!   "reload failed": the new ones that boot go, the old generation is at full strength
+//! ```
+//!
+//! Nothing here waits: a reload is a goal that each reconciliation comes nearer to. Those who
+//! retire are not waited for. While the new generation has not shown that it boots, what dies is
+//! replaced by the serving one; afterwards by the new one.
+
+use ironhorn_unix::Monotonic;
+
+use super::{Action, Fleet, Generation, Phase, Reload};
+use crate::{
+    Options,
+    report::{Reason, Report},
+    slot::Slot,
+};
+
+/// Where a reload stands.
+struct Progress {
+    /// Of the new generation.
+    new_ready: usize,
+    new_coming: usize,
+    /// How many of the new generation may be on their way now.
+    new_allowed: usize,
+    /// All who serve, and the old ones who will.
+    ready: usize,
+    steady: usize,
+    /// How many old ones are missing to full strength.
+    missing: usize,
+    /// The most that should serve while the reload lasts.
+    strength: usize,
+}
+
+impl Fleet {
+    pub(super) fn begin_reload(&mut self) {
+        if !self.is_ending() {
+            self.asked = true;
+            self.act(Action::Reload { generation: self.latest + 1 });
+        }
+    }
+
+    pub(super) fn reloaded(
+        &mut self,
+        generation: u32,
+        result: Result<Options, String>,
+        kept: Vec<u32>,
+        now: Monotonic,
+    ) {
+        self.asked = false;
+        match result {
+            Err(reason) => self.refuse_reload(generation, reason),
+            Ok(_) if self.is_ending() => self.act(Action::DropGeneration { generation }),
+            Ok(options) => match self.misfit(&options) {
+                Some(reason) => {
+                    self.act(Action::DropGeneration { generation });
+                    self.refuse_reload(generation, reason);
+                }
+                None => self.accept_reload(Generation::new(generation, options, kept), now),
+            },
+        }
+    }
+
+    fn refuse_reload(&mut self, generation: u32, reason: String) {
+        if !self.is_ending() {
+            let serving = self.serving;
+            self.failed = Some(reason.clone());
+            self.report(Report::ReloadFailed { generation, reason, serving, mixed: 0 });
+        }
+    }
+
+    /// The board cannot grow: workers that were forked before would not see it.
+    fn misfit(&self, options: &Options) -> Option<String> {
+        let limit = self.slots.len() - 1;
+        let workers = options.workers;
+        match workers {
+            0 => Some("workers: 0 is less than 1".to_owned()),
+            _ if workers > limit => Some(format!(
+                "workers: {workers} is more than this master has room for ({limit}): restart it"
+            )),
+            _ => None,
+        }
+    }
+
+    fn accept_reload(&mut self, new: Generation, now: Monotonic) {
+        let generation = new.nr;
+        self.report(Report::Reloading { generation });
+        self.latest = generation;
+        self.failed = None;
+        let superseded = self.reload.take();
+        let fallback = superseded.as_ref().map_or(self.target, |reload| reload.fallback);
+        // What TTIN and TTOU have made of the number of workers stays, unless the setting changed.
+        let unchanged = self.options(self.serving).workers == new.options.workers;
+        self.target = if unchanged { fallback } else { new.options.workers };
+        self.generations.push(new);
+        if self.phase == Phase::Starting {
+            // Nothing serves yet: the start begins anew, with the newest settings.
+            self.kill_booting(|_| true);
+            self.serving = generation;
+            return;
+        }
+        if let Some(superseded) = superseded {
+            self.kill_booting(|nr| nr == superseded.generation);
+        }
+        self.reload = Some(Reload { generation, since: now, fallback });
+    }
+
+    /// Gives a reload up: the serving generation goes on at full strength.
+    pub(super) fn abandon_reload(&mut self, reason: String) {
+        let Some(Reload { generation, fallback, .. }) = self.reload.take() else { return };
+        self.target = fallback;
+        self.kill_booting(|nr| nr == generation);
+        self.failed = Some(reason.clone());
+        let mixed = self.count(|slot| slot.is_ready() && slot.generation() == Some(generation));
+        let serving = self.serving;
+        self.report(Report::ReloadFailed { generation, reason, serving, mixed });
+    }
+
+    /// Retires old workers as far as new ones serve.
+    pub(super) fn advance_reload(&mut self, now: Monotonic) {
+        loop {
+            let Some(Reload { generation, since, .. }) = self.reload else { return };
+            let Some(progress) = self.progress() else { return };
+            if progress.new_ready >= self.target {
+                return self.complete_reload(generation, since, now);
+            }
+            let surplus = if progress.steady > progress.strength {
+                self.youngest_booting(|nr| nr != generation)
+            } else if progress.new_coming > progress.new_allowed {
+                self.youngest_booting(|nr| nr == generation)
+            } else {
+                None
+            };
+            if let Some(nr) = surplus {
+                self.kill(nr, Reason::Asked);
+            } else if progress.ready > progress.strength
+                && let Some(nr) = self.oldest(|nr| nr != generation)
+            {
+                self.retire(nr, now);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn complete_reload(&mut self, generation: u32, since: Monotonic, now: Monotonic) {
+        self.reload = None;
+        self.serving = generation;
+        self.kill_booting(|nr| nr != generation);
+        while let Some(nr) = self.oldest(|nr| nr != generation) {
+            self.retire(nr, now);
+        }
+        self.report(Report::Reloaded { generation, after: now.since(since) });
+    }
+
+    /// How many workers of which generation should be booting and are not.
+    pub(super) fn missing_in_reload(&self) -> Vec<(u32, usize)> {
+        let (Some(reload), Some(progress)) = (&self.reload, self.progress()) else {
+            return Vec::new();
+        };
+        let new = progress.new_allowed.saturating_sub(progress.new_coming);
+        let old = if progress.new_ready == 0 { progress.missing } else { 0 };
+        vec![(self.serving, old), (reload.generation, new)]
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        let reload = self.reload.as_ref()?;
+        let is_new = |slot: &Slot| slot.generation() == Some(reload.generation);
+        let new_ready = self.count(|slot| slot.is_ready() && is_new(slot));
+        let new_coming = self.count(|slot| slot.is_coming() && is_new(slot));
+        let ready = self.count(Slot::is_ready);
+        let steady = ready + self.count(|slot| slot.is_coming() && !is_new(slot));
+        let missing = reload.fallback.saturating_sub(steady);
+        let replacing = if new_ready == 0 { 0 } else { missing };
+        let new_allowed = (self.surge() + replacing).min(self.target.saturating_sub(new_ready));
+        let strength = self.target.max(reload.fallback);
+        Some(Progress { new_ready, new_coming, new_allowed, ready, steady, missing, strength })
+    }
+
+    /// How many workers more than usual a reload may bring.
+    pub(super) fn surge(&self) -> usize {
+        let options = self.reload.as_ref().map(|reload| self.options(reload.generation));
+        options.map_or(0, |options| options.reload_surge.max(1))
+    }
+
+    /// How many workers may serve.
+    pub(super) fn strength(&self) -> usize {
+        self.reload.as_ref().map_or(self.target, |reload| self.target.max(reload.fallback))
+    }
+
+    pub(super) fn is_reloading_to(&self, generation: u32) -> bool {
+        self.reload.as_ref().is_some_and(|reload| reload.generation == generation)
+    }
+
+    fn kill_booting(&mut self, of: impl Fn(u32) -> bool) {
+        while let Some(nr) = self.youngest_booting(&of) {
+            self.kill(nr, Reason::Asked);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ironhorn_unix::{Exit, ToWorker};
+
+    use super::super::scenario::{GRACEFUL, Scenario, options};
+    use super::*;
+    use crate::command::{Command, Stop};
+
+    #[test]
+    fn one_is_booted_before_one_is_retired_and_so_on() {
+        let mut fleet = Scenario::serving(2);
+        fleet.reload(options(2));
+        fleet.assert_forked(&[3]);
+        fleet.fork_all();
+        fleet.assert_told(&[]);
+        fleet.ready(3);
+        fleet.assert_told(&[(1, ToWorker::Retire)]);
+        fleet.assert_forked(&[4]);
+        fleet.fork_all();
+        fleet.ready(4);
+        fleet.assert_told(&[(2, ToWorker::Retire)]);
+        fleet.assert_forked(&[]);
+        assert!(fleet.said(&Report::Reloaded { generation: 2, after: Duration::ZERO }));
+        assert_eq!(fleet.fleet.serving(), 2);
+        fleet.exit(1, Exit::Code(0));
+        assert!(!fleet.did(&Action::DropGeneration { generation: 1 }));
+        fleet.exit(2, Exit::Code(0));
+        assert!(fleet.did(&Action::DropGeneration { generation: 1 }));
+    }
+
+    #[test]
+    fn several_at_a_time_if_asked_to() {
+        let mut fleet = Scenario::serving(3);
+        fleet.reload(Options { reload_surge: 2, ..options(3) });
+        fleet.assert_forked(&[4, 5]);
+        fleet.boot_all();
+        fleet.assert_told(&[(1, ToWorker::Retire), (2, ToWorker::Retire)]);
+        fleet.assert_forked(&[6]);
+    }
+
+    #[test]
+    fn the_last_one_that_polls_a_dropped_listener_takes_its_queue() {
+        let mut fleet = Scenario::serving(2);
+        fleet.reload_elsewhere(options(2));
+        fleet.boot_all();
+        fleet.boot_all();
+        fleet.assert_told(&[(1, ToWorker::Retire), (2, ToWorker::RetireLast)]);
+    }
+
+    #[test]
+    fn wrong_settings_change_nothing() {
+        let mut fleet = Scenario::serving(2);
+        fleet.command(Command::Reload);
+        fleet.take();
+        fleet.refuse("ironhorn.yaml:3: wrokers: unknown key");
+        fleet.assert_forked(&[]);
+        let reason = "ironhorn.yaml:3: wrokers: unknown key".to_owned();
+        assert!(fleet.said(&Report::ReloadFailed { generation: 2, reason, serving: 1, mixed: 0 }));
+        fleet.command(Command::Reload);
+        assert!(fleet.did(&Action::Reload { generation: 2 }));
+    }
+
+    #[test]
+    fn more_workers_than_there_is_room_for_are_wrong_settings() {
+        let mut fleet = Scenario::serving(2);
+        fleet.reload(options(100));
+        fleet.assert_forked(&[]);
+        assert!(fleet.did(&Action::DropGeneration { generation: 2 }));
+        assert!(!fleet.fleet.is_reloading());
+    }
+
+    #[test]
+    fn a_new_worker_that_cannot_boot_ends_the_reload() {
+        for exit in [Exit::Code(3), Exit::Code(0), Exit::Signal { signal: 11, core_dumped: false }]
+        {
+            let mut fleet = Scenario::serving(2);
+            fleet.reload(options(2));
+            fleet.fork_all();
+            fleet.exit(3, exit);
+            assert!(fleet.reload_failed());
+            fleet.assert_forked(&[]);
+            fleet.assert_told(&[]);
+            assert!(fleet.did(&Action::DropGeneration { generation: 2 }));
+            assert_eq!(fleet.fleet.serving(), 1);
+        }
+    }
+
+    #[test]
+    fn a_new_worker_that_hangs_ends_the_reload() {
+        let mut fleet = Scenario::serving(2);
+        fleet.reload(options(2));
+        fleet.fork_all();
+        fleet.pass(Duration::from_secs(60));
+        assert_eq!(fleet.take_killed(), [3]);
+        assert!(fleet.reload_failed());
+        fleet.assert_forked(&[]);
+        fleet.bury();
+        assert_eq!(fleet.last_reason(), Some(Reason::BootTimeout));
+    }
+
+    #[test]
+    fn a_new_worker_that_dies_at_once_ends_the_reload() {
+        let mut fleet = Scenario::serving(2);
+        fleet.reload(options(2));
+        fleet.boot_all();
+        fleet.fork_all();
+        fleet.exit(3, Exit::Code(1));
+        assert!(fleet.reload_failed());
+        assert_eq!(fleet.take_killed(), [4]);
+        assert_eq!(fleet.coming(), [(3, 1)]);
+    }
+
+    #[test]
+    fn a_failure_in_the_middle_leaves_a_mixed_fleet_at_full_strength() {
+        let mut fleet = Scenario::serving(3);
+        fleet.reload(options(3));
+        fleet.boot_all();
+        fleet.fork_all();
+        fleet.take();
+        fleet.exit(5, Exit::Code(3));
+        let reason = "worker 5 could not boot: boot failure".to_owned();
+        assert!(fleet.said(&Report::ReloadFailed { generation: 2, reason, serving: 1, mixed: 1 }));
+        assert_eq!(fleet.generations_ready(), [1, 1, 2]);
+        assert_eq!(fleet.coming(), []);
+        fleet.pass(Duration::from_secs(5));
+        fleet.exit(4, Exit::Code(1));
+        assert_eq!(fleet.coming(), [(4, 1)]);
+    }
+
+    #[test]
+    fn a_failed_reload_gives_the_number_of_workers_back() {
+        let mut fleet = Scenario::serving(2);
+        fleet.reload(options(4));
+        assert_eq!(fleet.fleet.target(), 4);
+        fleet.boot_all();
+        fleet.fork_all();
+        fleet.exit(4, Exit::Code(3));
+        assert_eq!(fleet.fleet.target(), 2);
+        assert_eq!(fleet.generations_ready(), [1, 1]);
+    }
+
+    #[test]
+    fn fewer_workers_are_fewer_only_when_the_new_ones_serve() {
+        let mut fleet = Scenario::serving(4);
+        fleet.reload(options(2));
+        fleet.boot_all();
+        assert_eq!(fleet.generations_ready(), [1, 1, 1, 2]);
+        fleet.boot_all();
+        assert_eq!(fleet.generations_ready(), [2, 2]);
+    }
+
+    #[test]
+    fn a_further_reload_begins_again_with_the_newest_code() {
+        let mut fleet = Scenario::serving(2);
+        fleet.reload(options(2));
+        fleet.boot_all();
+        fleet.fork_all();
+        fleet.take();
+        fleet.reload(options(2));
+        assert_eq!(fleet.take_killed(), [4]);
+        assert_eq!(fleet.generations_ready(), [1, 2]);
+        fleet.boot_all();
+        fleet.boot_all();
+        assert_eq!(fleet.generations_ready(), [3, 3]);
+    }
+
+    #[test]
+    fn wrong_settings_do_not_stop_a_reload_under_way() {
+        let mut fleet = Scenario::serving(2);
+        fleet.reload(options(2));
+        fleet.command(Command::Reload);
+        fleet.refuse("no");
+        fleet.boot_all();
+        fleet.boot_all();
+        assert_eq!(fleet.generations_ready(), [2, 2]);
+    }
+
+    #[test]
+    fn what_ttin_did_stays_unless_the_setting_changes() {
+        let mut fleet = Scenario::serving(2);
+        fleet.command(Command::Add);
+        fleet.boot_all();
+        fleet.reload(options(2));
+        assert_eq!(fleet.fleet.target(), 3);
+        fleet.fork_all();
+        fleet.reload(options(1));
+        assert_eq!(fleet.fleet.target(), 1);
+    }
+
+    #[test]
+    fn an_old_worker_that_dies_meanwhile_is_replaced_by_what_is_known_to_boot() {
+        let mut fleet = Scenario::serving(3);
+        fleet.pass(Duration::from_secs(5));
+        fleet.reload(options(3));
+        fleet.fork_all();
+        fleet.exit(1, Exit::Code(1));
+        assert_eq!(fleet.coming(), [(1, 1), (4, 2)]);
+        fleet.boot_all();
+        fleet.fork_all();
+        fleet.exit(2, Exit::Code(1));
+        assert!(fleet.coming().iter().all(|(_, generation)| *generation == 2));
+    }
+
+    #[test]
+    fn a_crash_loop_does_not_hold_its_cure_up() {
+        let mut fleet = Scenario::serving(1);
+        for _ in 0..6 {
+            fleet.exit(1, Exit::Code(1));
+            fleet.wait_for_fork();
+            fleet.boot_all();
+        }
+        fleet.exit(1, Exit::Code(1));
+        assert_eq!(fleet.coming(), []);
+        fleet.reload(options(1));
+        assert_eq!(fleet.coming(), [(1, 2)]);
+        fleet.fork_all();
+        fleet.reload(options(1));
+        assert_eq!(fleet.take_killed(), [1]);
+        assert_eq!(fleet.coming(), [(2, 3)]);
+    }
+
+    #[test]
+    fn a_reload_before_anybody_serves_starts_over() {
+        let mut fleet = Scenario::new(2);
+        fleet.fork_all();
+        fleet.reload(options(2));
+        assert_eq!(fleet.take_killed(), [2, 1]);
+        assert_eq!(fleet.coming(), [(3, 2), (4, 2)]);
+        fleet.bury();
+        assert!(fleet.did(&Action::DropGeneration { generation: 1 }));
+        fleet.fork_all();
+        fleet.exit(3, Exit::Code(3));
+        fleet.bury();
+        assert!(fleet.did(&Action::Exit(3)));
+    }
+
+    #[test]
+    fn a_retired_worker_has_its_time_and_no_more() {
+        let mut fleet = Scenario::serving(1);
+        fleet.reload(options(1));
+        fleet.boot_all();
+        fleet.pass(GRACEFUL);
+        assert_eq!(fleet.take_killed(), [1]);
+        fleet.bury();
+        assert_eq!(fleet.last_reason(), Some(Reason::GracefulTimeout));
+    }
+
+    #[test]
+    fn a_stop_ends_a_reload() {
+        let mut fleet = Scenario::serving(2);
+        fleet.reload(options(2));
+        fleet.fork_all();
+        fleet.command(Command::Stop(Stop::Graceful));
+        assert_eq!(fleet.take_killed(), [3]);
+        fleet.exit(1, Exit::Code(0));
+        fleet.exit(2, Exit::Code(0));
+        fleet.bury();
+        assert!(fleet.did(&Action::Exit(0)));
+    }
+}

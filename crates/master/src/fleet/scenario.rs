@@ -1,0 +1,287 @@
+//! A fleet in a test: brings it into a state, plays the world around it, asks what it did.
+
+use std::{collections::HashMap, time::Duration};
+
+use ironhorn_unix::{Exit, Monotonic, Pid, ToWorker};
+
+use super::{Action, Event, Fleet, Glance};
+use crate::{
+    Options,
+    command::Command,
+    report::{Reason, Report, Who},
+    slot::Slot,
+};
+
+pub(super) const CAPACITY: usize = 12;
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const GRACEFUL: Duration = Duration::from_secs(20);
+
+pub(super) fn options(workers: usize) -> Options {
+    Options {
+        workers,
+        timeout: Some(TIMEOUT),
+        graceful_timeout: GRACEFUL,
+        boot_timeout: Some(Duration::from_secs(60)),
+        reload_surge: 1,
+    }
+}
+
+pub(super) struct Scenario {
+    pub(super) fleet: Fleet,
+    pub(super) now: Monotonic,
+    actions: Vec<Action>,
+    who: HashMap<usize, Who>,
+    busy: HashMap<usize, (Monotonic, String)>,
+    silent: HashMap<usize, Monotonic>,
+    next_pid: i32,
+}
+
+impl Scenario {
+    /// Started: all forks were asked for.
+    pub(super) fn new(workers: usize) -> Self {
+        Self::with(options(workers))
+    }
+
+    pub(super) fn with(options: Options) -> Self {
+        let mut scenario = Self {
+            fleet: Fleet::new(options, CAPACITY),
+            now: Monotonic::from_nanos(1_000_000_000_000),
+            actions: Vec::new(),
+            who: HashMap::new(),
+            busy: HashMap::new(),
+            silent: HashMap::new(),
+            next_pid: 100,
+        };
+        scenario.handle(Event::Started);
+        scenario
+    }
+
+    /// All workers are ready.
+    pub(super) fn serving(workers: usize) -> Self {
+        let mut scenario = Self::new(workers);
+        scenario.boot_all();
+        scenario.take();
+        scenario
+    }
+
+    fn handle(&mut self, event: Event) {
+        let actions = self.fleet.handle(event, self.now);
+        self.actions.extend(actions);
+    }
+
+    // The world.
+
+    pub(super) fn command(&mut self, command: Command) {
+        self.handle(Event::Commanded(command));
+    }
+
+    pub(super) fn fork_all(&mut self) {
+        for (nr, generation) in self.forking() {
+            self.next_pid += 1;
+            let pid = Pid::from_raw(self.next_pid);
+            self.who.insert(nr, Who { nr, generation, pid });
+            self.handle(Event::Forked { nr, pid });
+        }
+    }
+
+    pub(super) fn fork_fails(&mut self, nr: usize) {
+        self.handle(Event::ForkFailed { nr, error: "no".to_owned() });
+    }
+
+    pub(super) fn ready(&mut self, nr: usize) {
+        self.handle(Event::Ready { nr });
+    }
+
+    pub(super) fn boot_all(&mut self) {
+        self.fork_all();
+        for nr in self.in_state(|slot| matches!(slot, Slot::Booting { .. })) {
+            self.ready(nr);
+        }
+    }
+
+    pub(super) fn draining(&mut self, nr: usize) {
+        self.handle(Event::Draining { nr });
+    }
+
+    pub(super) fn closed(&mut self, nr: usize) {
+        self.handle(Event::ChannelClosed { nr });
+    }
+
+    pub(super) fn exit(&mut self, nr: usize, exit: Exit) {
+        self.busy.remove(&nr);
+        self.silent.remove(&nr);
+        self.handle(Event::Exited { nr, exit, requests: 0 });
+    }
+
+    /// Whoever was killed is reaped.
+    pub(super) fn bury(&mut self) {
+        for nr in self.in_state(|slot| matches!(slot, Slot::Killed { .. })) {
+            self.exit(nr, Exit::Signal { signal: 9, core_dumped: false });
+        }
+    }
+
+    pub(super) fn busy(&mut self, nr: usize, request: &str) {
+        self.busy.insert(nr, (self.now, request.to_owned()));
+    }
+
+    pub(super) fn silence(&mut self, nr: usize) {
+        self.silent.insert(nr, self.now);
+    }
+
+    /// Settings are fine, and every listener stays.
+    pub(super) fn reload(&mut self, options: Options) {
+        let kept = self.fleet.generations().collect();
+        self.accept(options, kept);
+    }
+
+    /// Settings are fine, and no listener stays.
+    pub(super) fn reload_elsewhere(&mut self, options: Options) {
+        self.accept(options, Vec::new());
+    }
+
+    fn accept(&mut self, options: Options, kept: Vec<u32>) {
+        self.command(Command::Reload);
+        let generation = self.asked_to_reload();
+        self.handle(Event::Reloaded { generation, result: Ok(options), kept });
+    }
+
+    pub(super) fn refuse(&mut self, reason: &str) {
+        let generation = self.fleet.latest + 1;
+        let result = Err(reason.to_owned());
+        self.handle(Event::Reloaded { generation, result, kept: Vec::new() });
+    }
+
+    fn asked_to_reload(&self) -> u32 {
+        let asked = self.actions.iter().rev().find_map(|action| match action {
+            Action::Reload { generation } => Some(*generation),
+            _ => None,
+        });
+        asked.expect("a reload was asked for")
+    }
+
+    /// Time passes, the master wakes when it wants to. How often it did.
+    pub(super) fn pass(&mut self, time: Duration) -> usize {
+        let end = self.now + time;
+        let mut wakes = 0;
+        while let Some(deadline) = self.fleet.next_deadline().filter(|at| *at <= end) {
+            assert!(deadline > self.now || wakes == 0, "woken for nothing at {deadline:?}");
+            self.now = self.now.max(deadline);
+            self.wake();
+            wakes += 1;
+        }
+        self.now = end;
+        wakes
+    }
+
+    /// Time passes, the master sleeps over it.
+    pub(super) fn jump(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.wake();
+    }
+
+    /// Until somebody is to be forked.
+    pub(super) fn wait_for_fork(&mut self) {
+        while self.forking().is_empty() {
+            self.now = self.fleet.next_deadline().expect("something is waited for");
+            self.wake();
+        }
+    }
+
+    fn wake(&mut self) {
+        let board = (1..=CAPACITY)
+            .map(|nr| Glance {
+                nr,
+                heartbeat: self.silent.get(&nr).copied().unwrap_or(self.now),
+                busy_since: self.busy.get(&nr).map(|(since, _)| *since),
+                request: self.busy.get(&nr).map(|(_, request)| request.clone()).unwrap_or_default(),
+            })
+            .collect();
+        self.handle(Event::Woke { board });
+    }
+
+    // What the fleet did.
+
+    /// All actions since last asked.
+    pub(super) fn take(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    pub(super) fn did(&self, action: &Action) -> bool {
+        self.actions.contains(action)
+    }
+
+    pub(super) fn said(&self, report: &Report) -> bool {
+        self.did(&Action::Report(report.clone()))
+    }
+
+    pub(super) fn reload_failed(&self) -> bool {
+        let failed =
+            |action: &Action| matches!(action, Action::Report(Report::ReloadFailed { .. }));
+        self.actions.iter().filter(|action| failed(action)).count() == 1
+    }
+
+    pub(super) fn take_killed(&mut self) -> Vec<usize> {
+        let killed = self.actions.extract_if(.., |action| matches!(action, Action::Kill { .. }));
+        killed
+            .filter_map(|action| match action {
+                Action::Kill { nr } => Some(nr),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[track_caller]
+    pub(super) fn assert_told(&mut self, expected: &[(usize, ToWorker)]) {
+        let told = self.actions.extract_if(.., |action| matches!(action, Action::Tell { .. }));
+        let told: Vec<_> = told
+            .filter_map(|action| match action {
+                Action::Tell { nr, message } => Some((nr, message)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(told, expected);
+    }
+
+    #[track_caller]
+    pub(super) fn assert_forked(&self, expected: &[usize]) {
+        let forking: Vec<usize> = self.forking().into_iter().map(|(nr, _)| nr).collect();
+        assert_eq!(forking, expected);
+    }
+
+    fn forking(&self) -> Vec<(usize, u32)> {
+        let forking = self.fleet.slots().filter_map(|(nr, slot)| match slot {
+            Slot::Forking { generation } => Some((nr, *generation)),
+            _ => None,
+        });
+        forking.collect()
+    }
+
+    /// Who will serve: number and generation.
+    pub(super) fn coming(&self) -> Vec<(usize, u32)> {
+        let coming = self.fleet.slots().filter(|(_, slot)| slot.is_coming());
+        coming.filter_map(|(nr, slot)| Some((nr, slot.generation()?))).collect()
+    }
+
+    /// The generations of those who serve, sorted.
+    pub(super) fn generations_ready(&self) -> Vec<u32> {
+        let ready = self.fleet.slots().filter(|(_, slot)| slot.is_ready());
+        let mut generations: Vec<u32> = ready.filter_map(|(_, slot)| slot.generation()).collect();
+        generations.sort_unstable();
+        generations
+    }
+
+    fn in_state(&self, wanted: impl Fn(&Slot) -> bool) -> Vec<usize> {
+        self.fleet.slots().filter(|(_, slot)| wanted(slot)).map(|(nr, _)| nr).collect()
+    }
+
+    pub(super) fn last_reason(&self) -> Option<Reason> {
+        self.actions.iter().rev().find_map(|action| match action {
+            Action::Report(Report::Exited { reason, .. }) => Some(*reason),
+            _ => None,
+        })
+    }
+
+    pub(super) fn who(&self, nr: usize) -> Who {
+        self.who[&nr]
+    }
+}
