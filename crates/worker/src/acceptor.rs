@@ -1,0 +1,148 @@
+//! Accepting: one connection a listener and turn, only while there is room.
+//!
+//! Listeners are polled level-triggered and exclusively ([`ironhorn_unix::add_exclusive`]): a
+//! connection wakes one worker that sleeps, the one that was first to poll. Taking one at a time
+//! keeps a worker from hoarding connections that it can't start; but each wake-up must be answered
+//! by an attempt to accept, as nobody else is told of that connection.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use ironhorn_unix::{Listener, Monotonic, add_exclusive, remove};
+
+use crate::connection::Client;
+
+/// How long nothing is accepted after the process ran out of descriptors, unless one is freed.
+const PAUSE: Duration = Duration::from_millis(500);
+/// After so many connections a worker takes its place behind its siblings, or the first would get
+/// all that come while everybody sleeps.
+const A_ROUND: u32 = 16;
+
+#[derive(Debug)]
+pub(crate) struct Acceptor {
+    listeners: Vec<Listener>,
+    first_token: usize,
+    /// Whether the listeners are in the epoll set.
+    polled: bool,
+    /// Connections since the listeners were put there.
+    taken: u32,
+    /// Nothing is accepted before.
+    paused_until: Option<Monotonic>,
+    /// Whether the want of descriptors has been reported.
+    starved: bool,
+}
+
+/// What came of an attempt to accept.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    Client(Client),
+    /// The queue is empty.
+    Nothing,
+    /// There are no descriptors to be had; it will be tried again.
+    Starved,
+}
+
+impl Acceptor {
+    /// The event of listener `n` comes with the token `first_token + n`.
+    pub(crate) fn new(listeners: Vec<Listener>, first_token: usize) -> Self {
+        Self { listeners, first_token, polled: false, taken: 0, paused_until: None, starved: false }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.listeners.len()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.listeners.is_empty()
+    }
+
+    /// Lets the listeners wake the loop, or not.
+    pub(crate) fn poll(&mut self, epoll: BorrowedFd<'_>, wanted: bool) -> io::Result<()> {
+        let round_over = self.taken >= A_ROUND;
+        if self.polled && (!wanted || round_over) {
+            for listener in &self.listeners {
+                remove(epoll, listener.as_fd())?;
+            }
+            self.polled = false;
+        }
+        if wanted && !self.polled {
+            for (index, listener) in self.listeners.iter().enumerate() {
+                add_exclusive(epoll, listener.as_fd(), self.first_token + index)?;
+            }
+            self.polled = true;
+            self.taken = 0;
+        }
+        Ok(())
+    }
+
+    /// Whether accepting makes sense now; ends a pause that is over.
+    pub(crate) fn may_accept(&mut self, now: Monotonic) -> bool {
+        if self.paused_until.is_some_and(|until| until <= now) {
+            self.paused_until = None;
+        }
+        self.paused_until.is_none() && !self.is_closed()
+    }
+
+    /// How long the present pause lasts.
+    pub(crate) fn pause_left(&self, now: Monotonic) -> Option<Duration> {
+        self.paused_until.map(|until| until.since(now))
+    }
+
+    /// A descriptor was freed: a pause for want of them is over.
+    pub(crate) fn descriptor_freed(&mut self) {
+        self.paused_until = None;
+    }
+
+    /// Takes one connection from the queue of a listener.
+    pub(crate) fn accept(&mut self, index: usize, now: Monotonic) -> Accepted {
+        match self.listeners[index].accept() {
+            Ok((stream, peer)) => {
+                self.taken += 1;
+                if std::mem::take(&mut self.starved) {
+                    log::info!("accepting again");
+                }
+                Accepted::Client(Client { stream, peer, listener: index })
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Nothing,
+            Err(error) if is_want_of_resources(&error) => {
+                self.paused_until = Some(now + PAUSE);
+                if !std::mem::replace(&mut self.starved, true) {
+                    log::warn!(error:%;
+                        "cannot accept; raise the limit of open files (ulimit -n) or lower worker_connections");
+                }
+                Accepted::Starved
+            }
+            Err(error) => {
+                log::error!(error:%, address:% = self.listeners[index].address(); "cannot accept");
+                self.paused_until = Some(now + PAUSE);
+                Accepted::Nothing
+            }
+        }
+    }
+
+    /// Takes one connection from the queue of any listener.
+    pub(crate) fn accept_any(&mut self, now: Monotonic) -> Accepted {
+        for index in 0..self.len() {
+            match self.accept(index, now) {
+                Accepted::Nothing => {}
+                accepted => return accepted,
+            }
+        }
+        Accepted::Nothing
+    }
+
+    /// Lets the listeners go; siblings and the master keep theirs.
+    pub(crate) fn close(&mut self, epoll: BorrowedFd<'_>) -> io::Result<()> {
+        self.poll(epoll, false)?;
+        self.listeners.clear();
+        self.paused_until = None;
+        Ok(())
+    }
+}
+
+/// EMFILE, ENFILE, ENOBUFS or ENOMEM of accept(2): waiting helps, trying again at once does not.
+fn is_want_of_resources(error: &io::Error) -> bool {
+    let wants = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+    error.raw_os_error().is_some_and(|number| wants.contains(&number))
+}

@@ -1,0 +1,133 @@
+//! The access log: one line a response, refused requests too.
+//!
+//! Lines are gathered during a turn of the event loop and written at its end. No write is longer
+//! than [`ATOMIC`] unless a single line is, so that lines of several workers don't mix in a pipe
+//! (pipe(7), `PIPE_BUF`); a file is opened for appending, where the kernel keeps writes whole.
+
+mod atom;
+mod escape;
+mod format;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use ironhorn_http::ResponseHead;
+use ironhorn_unix::Peer;
+
+pub use format::{Format, FormatError};
+
+/// What the kernel writes to a pipe in one piece.
+const ATOMIC: usize = 4096;
+
+/// What there is to say of one response.
+pub(crate) struct Entry<'a> {
+    /// The request, if it could be understood.
+    pub(crate) request: Option<&'a ironhorn_http::Request<'a, 'a>>,
+    /// The start of what was received, for a request that was refused.
+    pub(crate) received: &'a [u8],
+    pub(crate) peer: &'a Peer,
+    pub(crate) status: u16,
+    pub(crate) response: Option<&'a ResponseHead>,
+    /// Bytes of the response body that were handed to the socket.
+    pub(crate) body_bytes: u64,
+    /// From the complete request to the end of the response.
+    pub(crate) elapsed: Duration,
+    /// Values of the environ keys that the format names.
+    pub(crate) environ: &'a [Option<Vec<u8>>],
+}
+
+/// Where access lines go, and how they look.
+#[derive(Debug)]
+pub struct AccessLog {
+    format: Format,
+    sink: Sink,
+    buffer: Vec<u8>,
+    /// Where the line being made begins in `buffer`.
+    line_start: usize,
+    failed: bool,
+}
+
+#[derive(Debug)]
+enum Sink {
+    Stdout,
+    File { path: PathBuf, file: File },
+}
+
+impl AccessLog {
+    /// Writes lines to standard output.
+    pub fn to_stdout(format: Format) -> Self {
+        Self::new(format, Sink::Stdout)
+    }
+
+    /// Appends lines to the file at `path`, which is made if it isn't there.
+    pub fn to_file(format: Format, path: &Path) -> io::Result<Self> {
+        let sink = Sink::File { path: path.to_owned(), file: open(path)? };
+        Ok(Self::new(format, sink))
+    }
+
+    fn new(format: Format, sink: Sink) -> Self {
+        Self { format, sink, buffer: Vec::new(), line_start: 0, failed: false }
+    }
+
+    /// Names of the environ keys that the format asks for, in order of their index.
+    pub fn environ_names(&self) -> &[String] {
+        self.format.environ_names()
+    }
+
+    /// Opens the file by its name again, after it was moved away.
+    pub fn reopen(&mut self) -> io::Result<()> {
+        self.flush();
+        if let Sink::File { path, file } = &mut self.sink {
+            *file = open(path)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn add(&mut self, entry: &Entry<'_>) {
+        self.line_start = self.buffer.len();
+        self.format.write(entry, SystemTime::now(), &mut self.buffer);
+        self.buffer.push(b'\n');
+        if self.buffer.len() > ATOMIC {
+            let line = self.buffer.split_off(self.line_start);
+            self.flush();
+            self.buffer.extend_from_slice(&line);
+        }
+    }
+
+    /// Writes the lines gathered so far.
+    pub(crate) fn flush(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        let written = match &mut self.sink {
+            Sink::Stdout => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(&self.buffer).and_then(|()| stdout.flush())
+            }
+            Sink::File { file, .. } => file.write_all(&self.buffer),
+        };
+        self.buffer.clear();
+        self.report(written);
+    }
+
+    /// Says once that lines are lost, and once that they aren't any more.
+    fn report(&mut self, written: io::Result<()>) {
+        match written {
+            Ok(()) if self.failed => {
+                self.failed = false;
+                log::info!("access log can be written again");
+            }
+            Err(error) if !self.failed => {
+                self.failed = true;
+                log::error!(error:%; "cannot write the access log; lines are lost");
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}

@@ -1,0 +1,149 @@
+//! The only door upwards: what the event loop asks of whoever runs the app.
+//!
+//! The loop hands over one complete request and gets a [`Reply`]; it never learns that there is a
+//! Python behind it. Everything that touches a socket stays on this side of the door, so timeouts,
+//! back-pressure and framing hold for every app alike.
+
+use std::fs::File;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use ironhorn_http::ResponseHead;
+use ironhorn_unix::Peer;
+
+/// Runs an app for a worker.
+pub trait Application {
+    /// A piece of a response body, held alive until it has been sent.
+    type Chunk: AsRef<[u8]>;
+    /// The rest of a response whose body the app makes as it goes.
+    type Stream: Stream<Chunk = Self::Chunk>;
+
+    /// Runs the app for one complete request.
+    fn call(
+        &mut self,
+        request: &Request<'_>,
+        body: Body,
+        exchange: &mut dyn Exchange,
+    ) -> Reply<Self::Chunk, Self::Stream>;
+
+    /// Waits without holding the interpreter: `wait` is the poll.
+    fn while_idle<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T;
+
+    /// A descriptor that is readable when [`Application::interrupted`] is to be called.
+    fn interrupts(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// A signal that isn't the server's has come: the app's own handlers run.
+    fn interrupted(&mut self) {}
+}
+
+/// One complete request, as the app's side sees it.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The head, borrowed from the receive buffer.
+    pub head: &'a ironhorn_http::Request<'a, 'a>,
+    /// Who sent it.
+    pub peer: &'a Peer,
+    /// Which of the worker's listeners it came by, counted from 0.
+    pub listener: usize,
+}
+
+/// The content of a request, whole.
+#[derive(Debug)]
+pub enum Body {
+    /// None was announced, or it was empty.
+    Empty,
+    /// Small enough to be kept in memory.
+    Memory(Vec<u8>),
+    /// Spooled to a file that has no name any more.
+    File {
+        /// Positioned at its start.
+        file: File,
+        /// How many bytes it holds.
+        length: u64,
+    },
+}
+
+/// What an app may do to its client while it is being called.
+pub trait Exchange {
+    /// The response head, to be filled before [`Application::call`] returns.
+    fn head(&mut self) -> &mut ResponseHead;
+
+    /// Sends an interim response such as 103 (RFC 8297). Nothing is sent to an HTTP/1.0 client or
+    /// once the head is out.
+    fn interim(&mut self, status: u16, fields: &[(Vec<u8>, Vec<u8>)]) -> Result<(), Gone>;
+
+    /// Sends the head if it isn't out yet, then `data`: PEP 3333's `write()`. Waits for a slow
+    /// client, within the write timeout.
+    fn write(&mut self, data: &[u8]) -> Result<(), Gone>;
+
+    /// Whether the head has been handed to the kernel.
+    fn head_sent(&self) -> bool;
+
+    /// Names of environ keys that the access log wants, for `%({name}e)s`.
+    fn environ_atoms(&self) -> &[String];
+
+    /// Tells the access log the value of [`Exchange::environ_atoms`]`[index]`.
+    fn set_environ_atom(&mut self, index: usize, value: Vec<u8>);
+}
+
+/// The client is away; nothing more can be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+/// The app raised; whoever ran it has logged why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failed;
+
+/// What the app answered.
+#[derive(Debug)]
+pub enum Reply<C, S> {
+    /// The whole body is known.
+    Complete(Chunks<C>),
+    /// The app makes its body as it goes.
+    Stream {
+        /// The first chunk that isn't empty; none if the body ended without one.
+        first: Option<C>,
+        /// What makes the others.
+        rest: S,
+    },
+    /// A file's bytes, which the kernel can send by itself.
+    File {
+        /// A regular file.
+        file: OwnedFd,
+        /// Where to start, in bytes.
+        offset: u64,
+        /// How many bytes to send.
+        length: u64,
+        /// Closed when they are sent.
+        rest: S,
+    },
+    /// The app raised: 500 if no head was sent, else the connection is cut.
+    Failed,
+}
+
+/// The chunks of a body that is known as a whole.
+#[derive(Debug)]
+pub enum Chunks<C> {
+    /// No body.
+    None,
+    /// The usual case.
+    One(C),
+    /// In order.
+    Many(Vec<C>),
+}
+
+/// The rest of a body that the app makes as it goes.
+///
+/// Dropping it must have the effect of [`Stream::close`] if that wasn't called.
+pub trait Stream {
+    /// A piece of the body.
+    type Chunk;
+
+    /// Makes the next chunk that isn't empty; `None` at the end.
+    fn next(&mut self, exchange: &mut dyn Exchange) -> Result<Option<Self::Chunk>, Failed>;
+
+    /// Tells the app that nobody wants more; its `close()` runs exactly once however often this
+    /// is called.
+    fn close(&mut self);
+}

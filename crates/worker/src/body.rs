@@ -1,0 +1,150 @@
+//! A request body on its way in: in memory while it is small, then in a file without a name.
+//!
+//! The app is called only when the body is whole, so a client that sends slowly costs a
+//! connection and never the worker.
+
+use std::fs::File;
+use std::io::{self, Seek, Write};
+
+use ironhorn_http::{BodyEvent, BodyLength, Connection as Http, Limits, Refusal};
+
+use crate::application::Body;
+
+/// Bodies up to this many bytes stay in memory.
+const MEMORY_LIMIT: usize = 1 << 20;
+
+/// A body announced with a length is given room at once, but a length is only a promise:
+/// not more than this many bytes before the first has arrived.
+const FIRST_ROOM: usize = 1 << 16;
+
+/// A request whose body isn't whole.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    /// The head as received.
+    pub(crate) head: Vec<u8>,
+    pub(crate) spool: Spool,
+}
+
+/// Why a body can't be taken.
+#[derive(Debug)]
+pub(crate) enum BodyError {
+    Refused(Refusal),
+    /// It can't be kept.
+    Spool(io::Error),
+}
+
+/// How far `input` has brought a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Arrived {
+    /// How much of the input is done with.
+    pub(crate) consumed: usize,
+    /// Whether the body is whole.
+    pub(crate) whole: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Spool {
+    memory: Vec<u8>,
+    file: Option<File>,
+    length: u64,
+}
+
+impl Spool {
+    pub(crate) fn new(announced: BodyLength) -> Self {
+        let room = match announced {
+            BodyLength::Length(length) => {
+                usize::try_from(length).map_or(FIRST_ROOM, |length| length.min(FIRST_ROOM))
+            }
+            BodyLength::None | BodyLength::Chunked => 0,
+        };
+        Self { memory: Vec::with_capacity(room), file: None, length: 0 }
+    }
+
+    /// Takes what `input` has of the body that `http` is at.
+    pub(crate) fn receive(
+        &mut self,
+        http: &mut Http,
+        input: &[u8],
+        limits: &Limits,
+    ) -> Result<Arrived, BodyError> {
+        let mut done = 0;
+        loop {
+            match http.receive_body(&input[done..], limits).map_err(BodyError::Refused)? {
+                BodyEvent::Data { content, consumed } => {
+                    self.push(content).map_err(BodyError::Spool)?;
+                    done += consumed;
+                }
+                BodyEvent::Incomplete { consumed } => {
+                    return Ok(Arrived { consumed: done + consumed, whole: false });
+                }
+                BodyEvent::End { consumed } => {
+                    return Ok(Arrived { consumed: done + consumed, whole: true });
+                }
+            }
+        }
+    }
+
+    fn push(&mut self, content: &[u8]) -> io::Result<()> {
+        self.length += content.len() as u64;
+        if let Some(file) = &mut self.file {
+            return file.write_all(content);
+        }
+        if self.memory.len() + content.len() <= MEMORY_LIMIT {
+            self.memory.extend_from_slice(content);
+            return Ok(());
+        }
+        let mut file = tempfile::tempfile()?;
+        file.write_all(&self.memory)?;
+        file.write_all(content)?;
+        self.memory = Vec::new();
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// The body is whole.
+    pub(crate) fn finish(self) -> Result<Body, BodyError> {
+        Ok(match self.file {
+            Some(mut file) => {
+                file.rewind().map_err(BodyError::Spool)?;
+                Body::File { file, length: self.length }
+            }
+            None if self.memory.is_empty() => Body::Empty,
+            None => Body::Memory(self.memory),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn a_small_body_stays_in_memory() {
+        let mut spool = Spool::new(BodyLength::Length(5));
+        spool.push(b"he").unwrap();
+        spool.push(b"llo").unwrap();
+        assert!(matches!(spool.finish().unwrap(), Body::Memory(bytes) if bytes == b"hello"));
+    }
+
+    #[test]
+    fn an_empty_body_is_no_body() {
+        assert!(matches!(Spool::new(BodyLength::Chunked).finish().unwrap(), Body::Empty));
+    }
+
+    #[test]
+    fn a_large_body_goes_to_a_file_whole_and_in_order() {
+        let piece: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+        let mut spool = Spool::new(BodyLength::Length(1 << 40));
+        for _ in 0..4 {
+            spool.push(&piece).unwrap();
+        }
+        let Body::File { mut file, length } = spool.finish().unwrap() else {
+            panic!("1.2 MB must not stay in memory");
+        };
+        let mut back = Vec::new();
+        file.read_to_end(&mut back).unwrap();
+        assert_eq!(length, 1_200_000);
+        assert_eq!(back, piece.repeat(4));
+    }
+}

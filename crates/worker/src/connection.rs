@@ -1,0 +1,117 @@
+//! One connection as the event loop keeps it between two turns.
+//!
+//! ```text
+//!           ┌──────────── next request ────────────┐
+//!           ▼                                      │
+//!         Head ──► Body ──► (the app runs) ──► Responding
+//!           │        │            │                │
+//!           └────────┴──refused───┴──────► Lingering ──► closed
+//! ```
+//!
+//! A request that comes in one piece and whose response the socket takes at once passes from
+//! `Head` to `Head` without leaving anything here.
+
+use ironhorn_unix::{Monotonic, Peer, Stream};
+
+use crate::body::Upload;
+use crate::response::Response;
+use crate::timers::Timeout;
+
+/// Who is at the other end.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) stream: Stream,
+    pub(crate) peer: Peer,
+    /// Index of the listener it came by.
+    pub(crate) listener: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Connection<C, S> {
+    pub(crate) client: Client,
+    /// How far the request that is being received has come.
+    pub(crate) http: ironhorn_http::Connection,
+    /// Received and not consumed: a part of a head, or pipelined requests.
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) phase: Phase<C, S>,
+    /// The socket may hold more to read: epoll tells only of news.
+    pub(crate) readable: bool,
+    /// The client has sent its last byte. That is told once, so however little a read brings, there
+    /// is another to do: the one that finds the end.
+    pub(crate) read_closed: bool,
+    /// Whether a request has been served: what comes next is kept alive for.
+    pub(crate) served: bool,
+    /// A new wait begins even if its class is the one that is armed.
+    pub(crate) restart_timer: bool,
+}
+
+#[derive(Debug)]
+pub(crate) enum Phase<C, S> {
+    /// Between requests, or a part of a head is in the buffer.
+    Head,
+    /// The body is on its way.
+    Body(Box<Upload>),
+    /// The response waits for the socket or for its turn.
+    Responding(Box<Suspended<C, S>>),
+    /// Nothing more is sent; what the client still sends is thrown away so that the last response
+    /// isn't lost to a reset (RFC 9112 §9.6).
+    Lingering {
+        /// When patience ends, however much still comes.
+        until: Monotonic,
+    },
+}
+
+/// A response that waits, with the head of its request for the log.
+#[derive(Debug)]
+pub(crate) struct Suspended<C, S> {
+    pub(crate) head: Vec<u8>,
+    pub(crate) response: Response<C, S>,
+}
+
+impl<C, S> Connection<C, S> {
+    pub(crate) fn new(client: Client) -> Self {
+        Self {
+            client,
+            http: ironhorn_http::Connection::new(),
+            buffer: Vec::new(),
+            phase: Phase::Head,
+            readable: true,
+            read_closed: false,
+            served: false,
+            restart_timer: false,
+        }
+    }
+
+    /// What it waits for if nothing can be done now.
+    pub(crate) fn awaits(&self) -> Timeout {
+        match &self.phase {
+            Phase::Head if self.served && self.buffer.is_empty() => Timeout::KeepAlive,
+            Phase::Head => Timeout::Header,
+            Phase::Body(_) => Timeout::Body,
+            Phase::Responding(_) => Timeout::Write,
+            Phase::Lingering { .. } => Timeout::Linger,
+        }
+    }
+
+    /// Whether what the client sends is of interest now.
+    pub(crate) fn reads(&self) -> bool {
+        !matches!(self.phase, Phase::Responding(_))
+    }
+
+    /// Whether it waits for a request of which nothing has come.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Head) && self.buffer.is_empty()
+    }
+
+    pub(crate) fn is_lingering(&self) -> bool {
+        matches!(self.phase, Phase::Lingering { .. })
+    }
+
+    /// The response is sent: the next request may come.
+    pub(crate) fn next_cycle(&mut self) {
+        self.http.next_cycle();
+        self.phase = Phase::Head;
+        self.served = true;
+        self.restart_timer = true;
+    }
+}

@@ -1,0 +1,348 @@
+//! The loop: poll, serve what is ready, accept, let deadlines pass, again.
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use ironhorn_unix::{Monotonic, Signals, State, ToMaster, WorkerEnd};
+use mio::event::Event;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+
+use crate::acceptor::{Accepted, Acceptor};
+use crate::application::Application;
+use crate::connection::{Client, Connection};
+use crate::drain::Drain;
+use crate::serve::{ConnectionOf, Next, Service};
+use crate::timers::{Timeout, Timers};
+use crate::{Context, Left};
+
+/// Tokens with this bit are not connections.
+const RESERVED: usize = 1 << 63;
+const CHANNEL: Token = Token(RESERVED);
+const SIGNALS: Token = Token(RESERVED + 1);
+const INTERRUPTS: Token = Token(RESERVED + 2);
+const FIRST_LISTENER: usize = RESERVED + 3;
+
+/// Where a connection's token holds how often its key was used before, so that a late event of a
+/// closed connection isn't taken for one of its successor.
+const USE_SHIFT: u32 = 32;
+const USE_MASK: usize = (1 << 31) - 1;
+
+const EVENTS_A_TURN: usize = 1024;
+/// Bytes of one read.
+const SCRATCH: usize = 64 * 1024;
+/// How long a client that was told to close is read from.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long a stopping worker waits for the request of a connection that has had none.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
+/// Serves until told to leave.
+///
+/// # Errors
+/// The poll itself fails, which has no remedy.
+pub fn run<A: Application>(context: Context<'_>, app: A) -> io::Result<Left> {
+    Loop::new(context, app)?.run()
+}
+
+pub(crate) struct Loop<'a, A: Application> {
+    pub(crate) poll: Poll,
+    events: Events,
+    pub(crate) connections: Slab<Slot<A>>,
+    /// How often each key was used.
+    uses: Vec<usize>,
+    timers: Timers,
+    /// Connections that have more to do without an event, each once.
+    again: VecDeque<Token>,
+    pub(crate) acceptor: Acceptor,
+    pub(crate) service: Service<A>,
+    pub(crate) scratch: Box<[u8]>,
+    pub(crate) channel: WorkerEnd,
+    pub(crate) signals: Signals,
+    pub(crate) drain: Drain,
+    worker_connections: usize,
+    heartbeat: Duration,
+    pub(crate) reopen_logs: &'a mut dyn FnMut(),
+}
+
+pub(crate) struct Slot<A: Application> {
+    pub(crate) connection: ConnectionOf<A>,
+    token: Token,
+    /// Whether epoll knows it: a connection that ends with its first response never is.
+    polled: bool,
+    /// Whether it is in [`Loop::again`].
+    queued: bool,
+}
+
+impl<'a, A: Application> Loop<'a, A> {
+    fn new(context: Context<'a>, app: A) -> io::Result<Self> {
+        let Context { options, listeners, channel, signals, slot, access_log, reopen_logs } =
+            context;
+        let poll = Poll::new()?;
+        let registry = poll.registry();
+        registry.register(&mut SourceFd(&channel.as_raw_fd()), CHANNEL, Interest::READABLE)?;
+        registry.register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
+        if let Some(interrupts) = app.interrupts() {
+            let interrupts = interrupts.as_raw_fd();
+            registry.register(&mut SourceFd(&interrupts), INTERRUPTS, Interest::READABLE)?;
+        }
+        let timers = Timers::new([
+            options.header_timeout,
+            options.body_timeout,
+            Some(options.keepalive),
+            options.write_timeout,
+            Some(LINGER),
+            Some(LAST_CALL),
+        ]);
+        Ok(Self {
+            events: Events::with_capacity(EVENTS_A_TURN),
+            connections: Slab::new(),
+            uses: Vec::new(),
+            timers,
+            again: VecDeque::new(),
+            acceptor: Acceptor::new(listeners, FIRST_LISTENER),
+            worker_connections: options.worker_connections,
+            heartbeat: options.heartbeat,
+            service: Service::new(app, options, slot, access_log),
+            scratch: vec![0; SCRATCH].into_boxed_slice(),
+            channel,
+            signals,
+            drain: Drain::Serving,
+            reopen_logs,
+            poll,
+        })
+    }
+
+    fn run(mut self) -> io::Result<Left> {
+        self.acceptor.poll(self.poll.registry().as_fd(), true)?;
+        self.service.around.slot.set_state(State::Ready);
+        // A master that is gone is noticed by the first poll.
+        let _ = self.channel.send(ToMaster::Ready);
+        loop {
+            if let Some(left) = self.turn()? {
+                self.leave();
+                return Ok(left);
+            }
+        }
+    }
+
+    fn turn(&mut self) -> io::Result<Option<Left>> {
+        self.wait()?;
+        let now = Monotonic::now();
+        self.service.begin_turn(now);
+
+        let mut accepting = false;
+        let mut left = None;
+        let events = mem::replace(&mut self.events, Events::with_capacity(0));
+        let mut count = 0;
+        for event in &events {
+            count += 1;
+            match event.token() {
+                CHANNEL => left = left.or(self.on_channel()?),
+                SIGNALS => left = left.or(self.on_signals()?),
+                INTERRUPTS => self.service.app.interrupted(),
+                Token(token) if token & RESERVED != 0 => accepting = true,
+                token => self.on_connection(token, event),
+            }
+        }
+        self.events = events;
+        if left.is_some() {
+            return Ok(left);
+        }
+        for _ in 0..self.again.len() {
+            if let Some(token) = self.again.pop_front() {
+                self.on_again(token);
+            }
+        }
+        if self.takes_queue() {
+            self.take_queue()?;
+        } else if accepting {
+            self.accept();
+        }
+        // Whatever came before `now` has been told, unless there was more than fits into `events`:
+        // so the deadlines up to `now`, not up to this moment, have passed in vain.
+        if count < EVENTS_A_TURN {
+            self.expire(now);
+        }
+        self.service.around.slot.set_connections(to_u32(self.connections.len()));
+        if let Some(access_log) = &mut self.service.access_log {
+            access_log.flush();
+        }
+        self.balance_accepting()?;
+        Ok(self.is_drained().then_some(Left::Drained))
+    }
+
+    /// Sleeps until something happens, without holding the interpreter.
+    fn wait(&mut self) -> io::Result<()> {
+        let timeout = self.sleep();
+        let (poll, events) = (&mut self.poll, &mut self.events);
+        match self.service.app.while_idle(|| poll.poll(events, Some(timeout))) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                self.service.app.interrupted();
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// How long there is nothing to do but wait.
+    fn sleep(&mut self) -> Duration {
+        let now = Monotonic::now();
+        if !self.again.is_empty() || (self.takes_queue() && self.acceptor.may_accept(now)) {
+            return Duration::ZERO;
+        }
+        let mut sleep = self.heartbeat;
+        for until in [self.timers.until_next(now), self.acceptor.pause_left(now)] {
+            sleep = sleep.min(until.unwrap_or(sleep));
+        }
+        sleep
+    }
+
+    fn on_connection(&mut self, token: Token, event: &Event) {
+        let Some(key) = self.key(token) else { return };
+        let slot = &mut self.connections[key];
+        let connection = &mut slot.connection;
+        connection.read_closed |= event.is_read_closed();
+        connection.readable |= event.is_readable() || event.is_read_closed();
+        let is_broken = event.is_error() || event.is_write_closed();
+        let next = if is_broken && !connection.is_lingering() {
+            // Both directions are shut or the connection was reset: nobody reads an answer.
+            self.service.lost(connection)
+        } else if slot.queued {
+            return; // its turn comes
+        } else if event.is_writable() && self.timers.armed(key) == Some(Timeout::Write) {
+            self.service.resume(connection, &mut self.scratch)
+        } else if connection.readable && connection.reads() {
+            self.service.receive(connection, &mut self.scratch)
+        } else {
+            return;
+        };
+        self.carry_out(key, next);
+    }
+
+    fn on_again(&mut self, token: Token) {
+        let Some(key) = self.key(token) else { return };
+        self.connections[key].queued = false;
+        let next = self.service.resume(&mut self.connections[key].connection, &mut self.scratch);
+        self.carry_out(key, next);
+    }
+
+    /// Does what a connection wants.
+    pub(crate) fn carry_out(&mut self, key: usize, next: Next) {
+        let slot = &mut self.connections[key];
+        match next {
+            Next::Wait => match self.drain.awaits(&slot.connection) {
+                Some(class) => self.arm(key, class),
+                None => self.close(key),
+            },
+            Next::Again => {
+                slot.queued = true;
+                self.again.push_back(slot.token);
+                self.timers.cancel(key);
+            }
+            Next::Close => self.close(key),
+        }
+    }
+
+    fn arm(&mut self, key: usize, class: Timeout) {
+        let slot = &mut self.connections[key];
+        let restart = mem::take(&mut slot.connection.restart_timer);
+        // A head has one deadline however it drips in.
+        let keep = matches!(class, Timeout::Header | Timeout::LastCall)
+            && !restart
+            && self.timers.armed(key) == Some(class);
+        if !keep {
+            self.timers.arm(key, class, Monotonic::now());
+        }
+        if !slot.polled {
+            let descriptor = slot.connection.client.stream.as_raw_fd();
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            let mut source = SourceFd(&descriptor);
+            match self.poll.registry().register(&mut source, slot.token, interest) {
+                Ok(()) => slot.polled = true,
+                Err(error) => {
+                    log::warn!(error:%; "cannot poll a connection");
+                    self.service.lost(&mut slot.connection);
+                    self.close(key);
+                }
+            }
+        }
+    }
+
+    /// Closing the descriptor takes it out of the epoll set too.
+    pub(crate) fn close(&mut self, key: usize) {
+        self.timers.cancel(key);
+        drop(self.connections.remove(key));
+        self.acceptor.descriptor_freed();
+    }
+
+    /// Every listener that may have woken us gets its attempt, even if that is one connection too
+    /// many: its siblings sleep on.
+    pub(crate) fn accept(&mut self) {
+        for index in 0..self.acceptor.len() {
+            if let Accepted::Client(client) = self.acceptor.accept(index, Monotonic::now()) {
+                self.open(client);
+            }
+        }
+    }
+
+    /// A new connection is read from at once: its request has often arrived already.
+    pub(crate) fn open(&mut self, client: Client) {
+        let entry = self.connections.vacant_entry();
+        let key = entry.key();
+        if self.uses.len() <= key {
+            self.uses.push(0);
+        }
+        self.uses[key] = (self.uses[key] + 1) & USE_MASK;
+        let token = Token(self.uses[key] << USE_SHIFT | key);
+        let connection = Connection::new(client);
+        let slot = entry.insert(Slot { connection, token, polled: false, queued: false });
+        let next = self.service.receive(&mut slot.connection, &mut self.scratch);
+        self.carry_out(key, next);
+    }
+
+    /// A worker that is full lets its siblings have the connections.
+    fn balance_accepting(&mut self) -> io::Result<()> {
+        let wanted = self.acceptor.may_accept(Monotonic::now())
+            && self.drain == Drain::Serving
+            && self.connections.len() < self.worker_connections;
+        self.acceptor.poll(self.poll.registry().as_fd(), wanted)
+    }
+
+    fn expire(&mut self, now: Monotonic) {
+        while let Some((key, class)) = self.timers.expire(now) {
+            let connection = &mut self.connections[key].connection;
+            let next = match class {
+                Timeout::Write => self.service.try_once_more(connection, &mut self.scratch),
+                _ => self.service.time_out(connection),
+            };
+            log::trace!(class:?, peer:? = connection.client.peer; "time out");
+            self.carry_out(key, next);
+        }
+    }
+
+    fn leave(&mut self) {
+        let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.service.lost(&mut self.connections[key].connection);
+            self.close(key);
+        }
+        if let Some(access_log) = &mut self.service.access_log {
+            access_log.flush();
+        }
+    }
+
+    /// The connection that `token` names, unless it is closed by now.
+    fn key(&self, token: Token) -> Option<usize> {
+        let key = token.0 & ((1 << USE_SHIFT) - 1);
+        self.connections.get(key).filter(|slot| slot.token == token).map(|_| key)
+    }
+}
+
+fn to_u32(connections: usize) -> u32 {
+    u32::try_from(connections).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,110 @@
+//! What an app may do to its client while it is being called.
+
+use std::io;
+
+use ironhorn_http::{ResponseHead, Version, interim};
+use ironhorn_unix::Monotonic;
+
+use crate::application::{Exchange, Gone};
+use crate::connection::Client;
+use crate::serve::Surroundings;
+use crate::wire::Wire;
+
+/// An app that uses `write()` may run this many bytes ahead of its client; then it waits.
+const WRITE_AHEAD: usize = 1 << 20;
+
+/// The [`Exchange`] of one call.
+pub(crate) struct Live<'a, C> {
+    wire: &'a mut Wire<C>,
+    environ: &'a mut Vec<Option<Vec<u8>>>,
+    client: &'a Client,
+    around: &'a Surroundings,
+}
+
+impl<'a, C: AsRef<[u8]>> Live<'a, C> {
+    pub(crate) fn new(
+        wire: &'a mut Wire<C>,
+        environ: &'a mut Vec<Option<Vec<u8>>>,
+        client: &'a Client,
+        around: &'a Surroundings,
+    ) -> Self {
+        Self { wire, environ, client, around }
+    }
+
+    /// Waits until the client takes more, or for the write timeout. The app isn't to blame for that,
+    /// so its time doesn't count; but the whole worker waits, so the board is told again and again
+    /// that it lives.
+    fn wait_writable(&self) -> io::Result<()> {
+        let options = &self.around.options;
+        let deadline = options.write_timeout.map(|timeout| Monotonic::now() + timeout);
+        loop {
+            let now = Monotonic::now();
+            self.around.slot.progress(now);
+            let left = deadline.map_or(options.heartbeat, |deadline| deadline.since(now));
+            let step = left.min(options.heartbeat);
+            if left.is_zero() || self.client.stream.wait_writable(step)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends what waits, until the app isn't too far ahead of its client any more.
+    fn catch_up(&mut self) -> io::Result<()> {
+        while self.wire.waiting() > WRITE_AHEAD {
+            let waiting = self.wire.waiting();
+            self.wait_writable()?;
+            // Also if it isn't called writable: a slow client frees its buffer bit by bit.
+            self.wire.flush(&self.client.stream)?;
+            if self.wire.waiting() == waiting {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<C: AsRef<[u8]>> Exchange for Live<'_, C> {
+    fn head(&mut self) -> &mut ResponseHead {
+        &mut self.wire.head
+    }
+
+    fn interim(&mut self, status: u16, fields: &[(Vec<u8>, Vec<u8>)]) -> Result<(), Gone> {
+        if self.wire.version == Version::Http10 || self.head_sent() {
+            return Ok(());
+        }
+        let mut head = Vec::new();
+        let fields = fields.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
+        if let Err(error) = interim(status, fields, &mut head) {
+            log::warn!(status, error:%; "interim response not sent");
+            return Ok(());
+        }
+        self.wire.send_raw(&self.client.stream, head).map_err(|_| Gone)
+    }
+
+    fn write(&mut self, data: &[u8]) -> Result<(), Gone> {
+        let stream = &self.client.stream;
+        if !self.head_sent() {
+            self.wire.complete_head(None, self.around.head_context());
+            self.wire.send_head(stream).map_err(|_| Gone)?;
+        }
+        self.wire.send_bytes(stream, data).map_err(|_| Gone)?;
+        self.catch_up().map_err(|_| Gone)?;
+        self.around.slot.progress(Monotonic::now());
+        Ok(())
+    }
+
+    fn head_sent(&self) -> bool {
+        self.wire.head_sent()
+    }
+
+    fn environ_atoms(&self) -> &[String] {
+        &self.around.environ_names
+    }
+
+    fn set_environ_atom(&mut self, index: usize, value: Vec<u8>) {
+        if self.environ.len() <= index {
+            self.environ.resize(index + 1, None);
+        }
+        self.environ[index] = Some(value);
+    }
+}

@@ -1,0 +1,87 @@
+//! One worker: a blocking event loop that accepts, reads, buffers, calls the app and writes.
+//!
+//! ```text
+//!  listener ─► acceptor ─► connection ─► http::Connection ─► Application::call ─► response ─► wire
+//!                              ▲                                                        │
+//!                              └───────────── keep-alive, pipelined requests ◄──────────┘
+//! ```
+//!
+//! The app is called on the loop's own thread, with a request that is complete: a slow client
+//! costs a connection, never the worker. Nothing here knows Python; [`Application`] is the door.
+
+#![forbid(unsafe_code)]
+
+mod acceptor;
+pub mod access_log;
+pub mod application;
+mod body;
+mod connection;
+mod drain;
+mod event_loop;
+mod exchange;
+mod file;
+mod output;
+mod refuse;
+mod response;
+mod serve;
+mod timers;
+mod wire;
+
+use std::time::Duration;
+
+use ironhorn_http::Limits;
+use ironhorn_unix::{BoardSlot, Listener, Signals, WorkerEnd};
+
+pub use access_log::AccessLog;
+pub use application::{Application, Body, Chunks, Exchange, Failed, Gone, Reply, Request, Stream};
+pub use event_loop::run;
+
+/// How a worker treats its connections.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// From the first byte of a request head, or the accept, to the head's end.
+    pub header_timeout: Option<Duration>,
+    /// Between two pieces of a request body.
+    pub body_timeout: Option<Duration>,
+    /// Between two requests; zero closes every connection after its first response.
+    pub keepalive: Duration,
+    /// Without the client taking anything of a response.
+    pub write_timeout: Option<Duration>,
+    /// How many connections are open at once; more wait in the kernel's queue.
+    pub worker_connections: usize,
+    /// What a request may measure.
+    pub limits: Limits,
+    /// The `Server` field; empty for none.
+    pub server: String,
+    /// The longest that the loop sleeps, so that the board shows that it lives.
+    pub heartbeat: Duration,
+}
+
+/// Everything a worker is given.
+pub struct Context<'a> {
+    /// How connections are treated.
+    pub options: Options,
+    /// Where connections come from. A worker shares them with its siblings.
+    pub listeners: Vec<Listener>,
+    /// The wire to the master.
+    pub channel: WorkerEnd,
+    /// The worker's own signals.
+    pub signals: Signals,
+    /// Its line on the board.
+    pub slot: BoardSlot,
+    /// Where access lines go.
+    pub access_log: Option<AccessLog>,
+    /// Opens the other logs anew.
+    pub reopen_logs: &'a mut dyn FnMut(),
+}
+
+/// Why a worker has left its loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// It was asked to finish, and has finished.
+    Drained,
+    /// It was asked to leave at once.
+    Quit,
+    /// The master is gone.
+    Orphaned,
+}

@@ -1,0 +1,132 @@
+//! What a connection still owes its client: bytes that the socket didn't take at once.
+//!
+//! A response that fits into the socket never comes here. What doesn't fit waits in order, and
+//! chunks are held by reference, not copied.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+
+use ironhorn_http::Prefix;
+use ironhorn_unix::Stream;
+
+/// How many pieces one system call takes.
+const BATCH: usize = 64;
+
+#[derive(Debug)]
+pub(crate) enum Piece<C> {
+    Owned(Vec<u8>),
+    Static(&'static [u8]),
+    /// What precedes a chunk on the wire.
+    Prefix(Prefix),
+    /// The first `take` bytes of an app's chunk.
+    Chunk {
+        chunk: C,
+        take: usize,
+    },
+}
+
+impl<C: AsRef<[u8]>> Piece<C> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Owned(bytes) => bytes,
+            Self::Static(bytes) => bytes,
+            Self::Prefix(prefix) => prefix.as_bytes(),
+            Self::Chunk { chunk, take } => &chunk.as_ref()[..*take],
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Output<C> {
+    pieces: VecDeque<Piece<C>>,
+    /// How much of the first piece is sent already.
+    sent: usize,
+    /// Bytes that wait.
+    waiting: usize,
+}
+
+impl<C: AsRef<[u8]>> Output<C> {
+    pub(crate) fn new() -> Self {
+        Self { pieces: VecDeque::new(), sent: 0, waiting: 0 }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    pub(crate) fn push(&mut self, piece: Piece<C>) {
+        let length = piece.bytes().len();
+        if length > 0 {
+            self.waiting += length;
+            self.pieces.push_back(piece);
+        }
+    }
+
+    /// Sends until everything is gone or the socket is full: then something is left.
+    pub(crate) fn flush(&mut self, stream: &Stream) -> io::Result<()> {
+        while !self.pieces.is_empty() {
+            match self.send_batch(stream) {
+                Ok(sent) => self.consume(sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn send_batch(&self, stream: &Stream) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); BATCH];
+        let mut count = 0;
+        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+            let skip = if count == 0 { self.sent } else { 0 };
+            *slice = IoSlice::new(&piece.bytes()[skip..]);
+            count += 1;
+        }
+        match count {
+            1 => stream.send(&slices[0]),
+            _ => stream.send_vectored(&slices[..count]),
+        }
+    }
+
+    /// The first `sent` bytes of what waits are with the kernel already.
+    pub(crate) fn consume(&mut self, mut sent: usize) {
+        self.waiting -= sent;
+        while let Some(first) = self.pieces.front() {
+            let left = first.bytes().len() - self.sent;
+            if sent < left {
+                self.sent += sent;
+                return;
+            }
+            sent -= left;
+            self.sent = 0;
+            self.pieces.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn consumes_across_pieces_and_skips_empty_ones() {
+        let mut output: Output<Vec<u8>> = Output::new();
+        output.push(Piece::Owned(b"head".to_vec()));
+        output.push(Piece::Static(b""));
+        output.push(Piece::Chunk { chunk: b"chunk and more".to_vec(), take: 5 });
+        output.push(Piece::Static(b"\r\n"));
+        assert_eq!(output.waiting(), 11);
+        output.consume(3);
+        assert_eq!((output.pieces.len(), output.sent), (3, 3));
+        output.consume(4);
+        assert_eq!((output.pieces.len(), output.sent), (2, 3));
+        output.consume(4);
+        assert!(output.is_empty());
+        assert_eq!((output.waiting(), output.sent), (0, 0));
+    }
+}

@@ -1,0 +1,227 @@
+//! One response from the app's reply to its last byte.
+//!
+//! ```text
+//!  Reply ─► begin ─► advance ─► Finished
+//!                     │  ▲
+//!             Blocked ▼  │ socket writable, or another turn
+//!                  (waits in the connection)
+//! ```
+//!
+//! Most responses are finished by `begin` and one `advance`, and never leave the stack.
+
+use std::io;
+
+use ironhorn_unix::Monotonic;
+
+use crate::application::{Failed, Reply, Stream};
+use crate::connection::Client;
+use crate::exchange::Live;
+use crate::file::{FileRest, Step};
+use crate::serve::Surroundings;
+use crate::wire::Wire;
+
+/// Chunks of one body that may be made before other connections get a turn.
+const CHUNKS_A_TURN: usize = 64;
+/// Steps of a file that may be sent before other connections get a turn.
+const STEPS_A_TURN: usize = 8;
+
+/// A response that has been begun.
+#[derive(Debug)]
+pub(crate) struct Response<C, S> {
+    pub(crate) wire: Wire<C>,
+    source: Source<S>,
+    /// When the app was called.
+    pub(crate) started: Monotonic,
+    /// The client has taken something since this was last set to false.
+    pub(crate) progressed: bool,
+    /// Values for the access log, by the index of their name.
+    pub(crate) environ: Vec<Option<Vec<u8>>>,
+}
+
+/// Where the rest of the body comes from.
+#[derive(Debug)]
+enum Source<S> {
+    Ended,
+    Stream(S),
+    File { file: FileRest, rest: S },
+}
+
+/// How far a response has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Every byte is with the kernel.
+    Finished,
+    /// The socket is full.
+    Blocked,
+    /// There is more to do, after the others had a turn.
+    Yielded,
+    /// It can't be completed, and the client shall be able to tell.
+    Cut(Cut),
+}
+
+/// Why a response is cut short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    ClientGone,
+    /// The app raised after the head was sent; the traceback is logged.
+    AppFailed,
+    /// The file can't be read, or ended before what was announced.
+    FileFailed,
+}
+
+impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
+    pub(crate) fn new(wire: Wire<C>, started: Monotonic) -> Self {
+        Self { wire, source: Source::Ended, started, progressed: false, environ: Vec::new() }
+    }
+
+    /// What the app may use while it is called.
+    pub(crate) fn live<'a>(
+        &'a mut self,
+        client: &'a Client,
+        around: &'a Surroundings,
+    ) -> Live<'a, C> {
+        Live::new(&mut self.wire, &mut self.environ, client, around)
+    }
+
+    /// Takes the app's reply and sends what can be sent of it at once.
+    pub(crate) fn begin(
+        &mut self,
+        reply: Reply<C, S>,
+        client: &Client,
+        around: &Surroundings,
+    ) -> Progress {
+        if matches!(reply, Reply::Failed) && self.wire.head_sent() {
+            return self.cut(Cut::AppFailed);
+        }
+        match self.take(reply, client, around) {
+            Ok(()) => self.advance(client, around),
+            Err(_) => self.cut(Cut::ClientGone),
+        }
+    }
+
+    fn take(
+        &mut self,
+        reply: Reply<C, S>,
+        client: &Client,
+        around: &Surroundings,
+    ) -> io::Result<()> {
+        let stream = &client.stream;
+        let context = around.head_context();
+        let head_sent = self.wire.head_sent();
+        match reply {
+            Reply::Failed => self.wire.send_error(stream, context)?,
+            Reply::Complete(chunks) if head_sent => self.wire.send_chunks(stream, chunks)?,
+            Reply::Complete(chunks) => self.wire.send_complete(stream, chunks, context)?,
+            Reply::Stream { first, rest } => {
+                self.source = Source::Stream(rest);
+                match first {
+                    Some(chunk) if head_sent => self.wire.send_chunk(stream, chunk)?,
+                    Some(chunk) => {
+                        self.wire.complete_head(None, context);
+                        self.wire.send_head_and_chunk(stream, chunk)?;
+                    }
+                    None => {
+                        if !head_sent {
+                            self.wire.complete_head(Some(0), context);
+                            self.wire.send_head(stream)?;
+                        }
+                        return self.end(client);
+                    }
+                }
+            }
+            Reply::File { file, offset, length, rest } => {
+                if !head_sent {
+                    self.wire.complete_head(Some(length), context);
+                }
+                let (left, suffix) = self.wire.frame_file(length);
+                let file = FileRest::new(file, offset, left, suffix);
+                self.source = Source::File { file, rest };
+                match head_sent {
+                    true => {}
+                    false if left > 0 => self.wire.send_head_before_file(stream)?,
+                    false => self.wire.send_head(stream)?,
+                }
+            }
+        }
+        // Nobody would see what the app still made.
+        if matches!(self.source, Source::Ended) || self.wire.drops_body() {
+            return self.end(client);
+        }
+        Ok(())
+    }
+
+    /// Goes on until the response is finished, the socket is full, or others should have a turn.
+    pub(crate) fn advance(&mut self, client: &Client, around: &Surroundings) -> Progress {
+        match self.try_advance(client, around) {
+            Ok(Progress::Cut(why)) => self.cut(why),
+            Ok(progress) => progress,
+            Err(_) => self.cut(Cut::ClientGone),
+        }
+    }
+
+    fn try_advance(&mut self, client: &Client, around: &Surroundings) -> io::Result<Progress> {
+        let stream = &client.stream;
+        let (mut chunks, mut steps) = (0, 0);
+        loop {
+            let waiting = self.wire.waiting();
+            self.wire.flush(stream)?;
+            self.progressed |= self.wire.waiting() < waiting;
+            if !self.wire.is_flushed() {
+                return Ok(Progress::Blocked);
+            }
+            match &mut self.source {
+                Source::Ended => return Ok(Progress::Finished),
+                Source::Stream(_) if chunks == CHUNKS_A_TURN => return Ok(Progress::Yielded),
+                Source::Stream(rest) => {
+                    chunks += 1;
+                    around.slot.progress(Monotonic::now());
+                    let mut live = Live::new(&mut self.wire, &mut self.environ, client, around);
+                    match rest.next(&mut live) {
+                        Ok(Some(chunk)) => self.wire.send_chunk(stream, chunk)?,
+                        Ok(None) => self.end(client)?,
+                        Err(Failed) => return Ok(Progress::Cut(Cut::AppFailed)),
+                    }
+                }
+                Source::File { file, .. } if file.is_sent() => {
+                    self.wire.send_static(stream, file.suffix())?;
+                    self.end(client)?;
+                }
+                Source::File { .. } if steps == STEPS_A_TURN => return Ok(Progress::Yielded),
+                Source::File { file, .. } => {
+                    steps += 1;
+                    match file.step(stream) {
+                        Step::Sent => self.progressed = true,
+                        Step::Copied(bytes) => self.wire.send_raw(stream, bytes)?,
+                        Step::Blocked => return Ok(Progress::Blocked),
+                        Step::Short { missing } => {
+                            self.wire.file_is_short(missing);
+                            return Ok(Progress::Cut(Cut::FileFailed));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The body is at its end: the client learns it, then the app.
+    fn end(&mut self, client: &Client) -> io::Result<()> {
+        self.wire.end(&client.stream)?;
+        self.close();
+        Ok(())
+    }
+
+    /// Nobody wants more of the body: the app's `close()` runs, once.
+    fn close(&mut self) {
+        match std::mem::replace(&mut self.source, Source::Ended) {
+            Source::Stream(mut rest) | Source::File { mut rest, .. } => rest.close(),
+            Source::Ended => {}
+        }
+    }
+
+    /// The connection is given up.
+    pub(crate) fn cut(&mut self, why: Cut) -> Progress {
+        self.close();
+        self.wire.persistent = false;
+        Progress::Cut(why)
+    }
+}

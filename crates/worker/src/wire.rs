@@ -1,0 +1,305 @@
+//! The sending side of one response: head, framing, and what the socket didn't take.
+
+use std::io::{self, IoSlice};
+
+use ironhorn_http::{BodyEncoder, Frame, Framing, ResponseHead, Version};
+use ironhorn_unix::Stream;
+
+use crate::application::Chunks;
+use crate::output::{Output, Piece};
+
+/// Up to this many bytes of a body are copied behind the head, so that one plain `send` does.
+/// Beyond it a vectored send of the parts is cheaper than the copy.
+const COALESCE: usize = 8192;
+
+/// What every head of a turn has in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadContext<'a> {
+    pub(crate) date: &'a [u8],
+    pub(crate) server: &'a [u8],
+}
+
+#[derive(Debug)]
+pub(crate) struct Wire<C> {
+    pub(crate) head: ResponseHead,
+    /// How the body is framed; set when the head is complete.
+    encoder: Option<BodyEncoder>,
+    head_request: bool,
+    pub(crate) version: Version,
+    /// Whether the connection may serve another request after this one.
+    pub(crate) persistent: bool,
+    output: Output<C>,
+    /// Body bytes handed over so far.
+    pub(crate) body_bytes: u64,
+    /// Body bytes that the app made beyond its Content-Length.
+    pub(crate) excess: u64,
+    /// Body bytes that were announced and never came.
+    pub(crate) missing: u64,
+}
+
+impl<C: AsRef<[u8]>> Wire<C> {
+    /// `head` is any used one: its memory is what counts.
+    pub(crate) fn new(mut head: ResponseHead, request: &ironhorn_http::Request<'_, '_>) -> Self {
+        head.clear();
+        Self {
+            head,
+            encoder: None,
+            head_request: request.method == "HEAD",
+            version: request.version,
+            persistent: request.persistent,
+            output: Output::new(),
+            body_bytes: 0,
+            excess: 0,
+            missing: 0,
+        }
+    }
+
+    pub(crate) fn head_sent(&self) -> bool {
+        self.encoder.is_some()
+    }
+
+    /// Whether the client would see nothing of a body (HEAD, 204, 304).
+    pub(crate) fn drops_body(&self) -> bool {
+        matches!(self.encoder, Some(BodyEncoder::Nothing))
+    }
+
+    /// Whether the end of the connection says that the body is whole.
+    pub(crate) fn ends_with_connection(&self) -> bool {
+        matches!(self.encoder, Some(BodyEncoder::UntilClose))
+    }
+
+    /// Whether everything handed over has gone to the kernel.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.output.is_empty()
+    }
+
+    /// Bytes that wait for the socket.
+    pub(crate) fn waiting(&self) -> usize {
+        self.output.waiting()
+    }
+
+    /// Sends what waits, as far as the socket takes it.
+    pub(crate) fn flush(&mut self, stream: &Stream) -> io::Result<()> {
+        self.output.flush(stream)
+    }
+
+    /// Sends bytes as they are: an interim response, or a part of a file.
+    pub(crate) fn send_raw(&mut self, stream: &Stream, bytes: Vec<u8>) -> io::Result<()> {
+        self.output.push(Piece::Owned(bytes));
+        self.flush(stream)
+    }
+
+    /// Completes the head for a body of `length` bytes, or of a length nobody knows yet.
+    pub(crate) fn complete_head(&mut self, length: Option<u64>, context: HeadContext<'_>) {
+        let finished = self.head.finish(&Framing {
+            head_request: self.head_request,
+            version: self.version,
+            persistent: self.persistent,
+            length,
+            date: context.date,
+            server: context.server,
+        });
+        self.persistent = finished.persistent;
+        self.encoder = Some(finished.encoder);
+    }
+
+    /// Sends a response whose body is known as a whole.
+    pub(crate) fn send_complete(
+        &mut self,
+        stream: &Stream,
+        chunks: Chunks<C>,
+        context: HeadContext<'_>,
+    ) -> io::Result<()> {
+        let length = match &chunks {
+            Chunks::None => 0,
+            Chunks::One(chunk) => chunk.as_ref().len(),
+            Chunks::Many(chunks) => chunks.iter().map(|chunk| chunk.as_ref().len()).sum(),
+        };
+        self.complete_head(Some(length as u64), context);
+        match chunks {
+            Chunks::None => self.send_head(stream),
+            Chunks::One(chunk) => self.send_head_and_chunk(stream, chunk),
+            chunks @ Chunks::Many(_) => {
+                self.queue_head();
+                self.send_chunks(stream, chunks)
+            }
+        }
+    }
+
+    /// Sends chunks after the head, or after what waits of it.
+    pub(crate) fn send_chunks(&mut self, stream: &Stream, chunks: Chunks<C>) -> io::Result<()> {
+        match chunks {
+            Chunks::None => {}
+            Chunks::One(chunk) => self.queue_chunk(chunk),
+            Chunks::Many(chunks) => chunks.into_iter().for_each(|chunk| self.queue_chunk(chunk)),
+        }
+        self.flush(stream)
+    }
+
+    /// Sends a response of our own in place of the app's, which has failed. The connection isn't
+    /// used again.
+    pub(crate) fn send_error(
+        &mut self,
+        stream: &Stream,
+        context: HeadContext<'_>,
+    ) -> io::Result<()> {
+        const BODY: &[u8] = b"Internal Server Error\n";
+        self.head.clear();
+        self.persistent = false;
+        self.head
+            .set_status(b"500 Internal Server Error")
+            .and_then(|()| self.head.push_field(b"Content-Type", b"text/plain; charset=utf-8"))
+            .expect("invariant: our own head is well-formed");
+        self.complete_head(Some(BODY.len() as u64), context);
+        let frame = self.frame(BODY.len());
+        self.head.buffer_mut().extend_from_slice(&BODY[..frame.take]);
+        self.send_head(stream)
+    }
+
+    /// Sends the complete head alone.
+    pub(crate) fn send_head(&mut self, stream: &Stream) -> io::Result<()> {
+        self.send_head_with(stream, Stream::send)
+    }
+
+    /// Sends the complete head, telling the kernel that more follows at once.
+    pub(crate) fn send_head_before_file(&mut self, stream: &Stream) -> io::Result<()> {
+        self.send_head_with(stream, Stream::send_more)
+    }
+
+    fn send_head_with(
+        &mut self,
+        stream: &Stream,
+        send: fn(&Stream, &[u8]) -> io::Result<usize>,
+    ) -> io::Result<()> {
+        if !self.is_flushed() {
+            self.queue_head();
+            return self.flush(stream);
+        }
+        let sent = accepted(send(stream, self.head.bytes()))?;
+        if sent < self.head.bytes().len() {
+            self.output.push(Piece::Owned(self.head.bytes()[sent..].to_vec()));
+        }
+        Ok(())
+    }
+
+    /// Sends the complete head and the first or only chunk in one system call.
+    pub(crate) fn send_head_and_chunk(&mut self, stream: &Stream, chunk: C) -> io::Result<()> {
+        let length = chunk.as_ref().len();
+        if length > COALESCE {
+            return self.send_head_and_large_chunk(stream, chunk);
+        }
+        let frame = self.frame(length);
+        let buffer = self.head.buffer_mut();
+        buffer.extend_from_slice(frame.prefix.as_bytes());
+        buffer.extend_from_slice(&chunk.as_ref()[..frame.take]);
+        buffer.extend_from_slice(frame.suffix);
+        self.send_head(stream)
+    }
+
+    fn send_head_and_large_chunk(&mut self, stream: &Stream, chunk: C) -> io::Result<()> {
+        if !self.is_flushed() {
+            self.queue_head();
+            return self.send_chunk(stream, chunk);
+        }
+        let frame = self.frame(chunk.as_ref().len());
+        let parts = [
+            IoSlice::new(self.head.bytes()),
+            IoSlice::new(frame.prefix.as_bytes()),
+            IoSlice::new(&chunk.as_ref()[..frame.take]),
+            IoSlice::new(frame.suffix),
+        ];
+        let total: usize = parts.iter().map(|part| part.len()).sum();
+        let sent = accepted(stream.send_vectored(&parts))?;
+        if sent < total {
+            self.queue_head();
+            self.queue_framed(&frame, chunk);
+            self.output.consume(sent);
+        }
+        Ok(())
+    }
+
+    /// Sends one more chunk of a body, after what waits already.
+    pub(crate) fn send_chunk(&mut self, stream: &Stream, chunk: C) -> io::Result<()> {
+        self.queue_chunk(chunk);
+        self.flush(stream)
+    }
+
+    /// Hands over one more chunk without sending it yet.
+    fn queue_chunk(&mut self, chunk: C) {
+        let frame = self.frame(chunk.as_ref().len());
+        self.queue_framed(&frame, chunk);
+    }
+
+    /// Like [`Wire::send_chunk`] for bytes that the caller keeps, which are copied.
+    pub(crate) fn send_bytes(&mut self, stream: &Stream, bytes: &[u8]) -> io::Result<()> {
+        let frame = self.frame(bytes.len());
+        self.output.push(Piece::Owned(
+            [frame.prefix.as_bytes(), &bytes[..frame.take], frame.suffix].concat(),
+        ));
+        self.flush(stream)
+    }
+
+    /// Frames `length` bytes of a file, which go out by themselves. Returns how many of them the
+    /// framing lets through, and what is to follow them.
+    pub(crate) fn frame_file(&mut self, length: u64) -> (u64, &'static [u8]) {
+        let length = usize::try_from(length).expect("invariant: a pointer has 64 bits");
+        let frame = self.frame(length);
+        self.output.push(Piece::Prefix(frame.prefix));
+        (frame.take as u64, frame.suffix)
+    }
+
+    /// Sends framing that stands by itself.
+    pub(crate) fn send_static(&mut self, stream: &Stream, bytes: &'static [u8]) -> io::Result<()> {
+        self.output.push(Piece::Static(bytes));
+        self.flush(stream)
+    }
+
+    /// Fewer bytes have come of a file than were announced.
+    pub(crate) fn file_is_short(&mut self, missing: u64) {
+        self.body_bytes -= missing;
+        self.missing += missing;
+        self.persistent = false;
+    }
+
+    /// The body is at its end: what ends it on the wire is sent. If it is shorter than announced,
+    /// the connection can't go on: its end tells the client.
+    pub(crate) fn end(&mut self, stream: &Stream) -> io::Result<()> {
+        match self.encoder.as_ref().map(BodyEncoder::finish) {
+            Some(Ok(last)) => self.send_static(stream, last),
+            Some(Err(short)) => {
+                self.missing += short.missing;
+                self.persistent = false;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn frame(&mut self, length: usize) -> Frame {
+        let encoder = self.encoder.as_mut().expect("invariant: the head is complete before a body");
+        let frame = encoder.frame(length);
+        self.body_bytes += frame.take as u64;
+        if frame.take < length && !matches!(encoder, BodyEncoder::Nothing) {
+            self.excess += (length - frame.take) as u64;
+        }
+        frame
+    }
+
+    fn queue_head(&mut self) {
+        self.output.push(Piece::Owned(self.head.bytes().to_vec()));
+    }
+
+    fn queue_framed(&mut self, frame: &Frame, chunk: C) {
+        self.output.push(Piece::Prefix(frame.prefix));
+        self.output.push(Piece::Chunk { chunk, take: frame.take });
+        self.output.push(Piece::Static(frame.suffix));
+    }
+}
+
+/// A full socket took nothing; anything else that went wrong means that the client is away.
+fn accepted(sent: io::Result<usize>) -> io::Result<usize> {
+    match sent {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        other => other,
+    }
+}

@@ -1,0 +1,391 @@
+//! A worker on a thread, and the app that it runs.
+
+use std::io::{self, Read};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ironhorn_http::{Limits, Version};
+use ironhorn_unix::{
+    Address, BindOptions, Board, BoardSlot, Listener, Local, MasterEnd, Peer, Received, Signals,
+    ToMaster, ToWorker, channel,
+};
+use ironhorn_worker::access_log::Format;
+use ironhorn_worker::{
+    AccessLog, Application, Body, Chunks, Context, Exchange, Failed, Left, Options, Reply, Request,
+    Stream, run,
+};
+
+use crate::client::Client;
+
+/// What no step of a test takes, however busy the machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A request as the app got it.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) version: Version,
+    pub(crate) fields: Vec<(String, Vec<u8>)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) spooled: bool,
+    pub(crate) peer: Peer,
+    pub(crate) listener: usize,
+}
+
+pub(crate) type Answer = Reply<Vec<u8>, Made>;
+
+/// A body that is made as it goes.
+pub(crate) struct Made {
+    next: Box<NextChunk>,
+    closes: Arc<AtomicUsize>,
+    closed: bool,
+}
+
+type NextChunk = dyn FnMut(&mut dyn Exchange) -> Result<Option<Vec<u8>>, Failed> + Send;
+
+/// Counts how many bodies were closed.
+#[derive(Clone, Default)]
+pub(crate) struct Closes(Arc<AtomicUsize>);
+
+impl Closes {
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn made(
+        &self,
+        next: impl FnMut(&mut dyn Exchange) -> Result<Option<Vec<u8>>, Failed> + Send + 'static,
+    ) -> Made {
+        Made { next: Box::new(next), closes: Arc::clone(&self.0), closed: false }
+    }
+
+    /// A body of these chunks.
+    pub(crate) fn of<const N: usize>(&self, chunks: [&'static [u8]; N]) -> Made {
+        let mut chunks = chunks.into_iter();
+        self.made(move |_| Ok(chunks.next().map(<[u8]>::to_vec)))
+    }
+}
+
+impl Stream for Made {
+    type Chunk = Vec<u8>;
+
+    fn next(&mut self, exchange: &mut dyn Exchange) -> Result<Option<Vec<u8>>, Failed> {
+        assert!(!self.closed, "asked for a chunk after close()");
+        (self.next)(exchange)
+    }
+
+    fn close(&mut self) {
+        if !std::mem::replace(&mut self.closed, true) {
+            self.closes.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Sets a status and fields.
+pub(crate) fn head(exchange: &mut dyn Exchange, status: &str, fields: &[(&str, &str)]) {
+    exchange.head().set_status(status.as_bytes()).unwrap();
+    for (name, value) in fields {
+        exchange.head().push_field(name.as_bytes(), value.as_bytes()).unwrap();
+    }
+}
+
+/// A 200 with a body that is known.
+pub(crate) fn ok(exchange: &mut dyn Exchange, body: impl Into<Vec<u8>>) -> Answer {
+    head(exchange, "200 OK", &[]);
+    Reply::Complete(Chunks::One(body.into()))
+}
+
+/// Answers with the target, then the body, of the request.
+pub(crate) fn echo(asked: &Asked, exchange: &mut dyn Exchange) -> Answer {
+    ok(exchange, [asked.target.as_bytes(), b" ", &asked.body].concat())
+}
+
+struct App<F> {
+    call: F,
+    turns: Arc<Turns>,
+}
+
+impl<F> Application for App<F>
+where
+    F: FnMut(&Asked, &mut dyn Exchange) -> Answer,
+{
+    type Chunk = Vec<u8>;
+    type Stream = Made;
+
+    fn call(
+        &mut self,
+        request: &Request<'_>,
+        body: Body,
+        exchange: &mut dyn Exchange,
+    ) -> Reply<Vec<u8>, Made> {
+        let spooled = matches!(body, Body::File { .. });
+        let body = match body {
+            Body::Empty => Vec::new(),
+            Body::Memory(bytes) => bytes,
+            Body::File { mut file, length } => {
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes).unwrap();
+                assert_eq!(bytes.len() as u64, length);
+                bytes
+            }
+        };
+        let head = request.head;
+        let fields = head.fields.iter();
+        let asked = Asked {
+            method: head.method.to_owned(),
+            target: head.target.to_owned(),
+            version: head.version,
+            fields: fields.map(|field| (field.name.to_owned(), field.value.to_vec())).collect(),
+            body,
+            spooled,
+            peer: *request.peer,
+            listener: request.listener,
+        };
+        (self.call)(&asked, exchange)
+    }
+
+    fn while_idle<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T {
+        let result = wait();
+        self.turns.another();
+        result
+    }
+}
+
+/// How often the loop has turned.
+#[derive(Default)]
+pub(crate) struct Turns {
+    count: Mutex<u64>,
+    turned: Condvar,
+}
+
+impl Turns {
+    fn another(&self) {
+        *self.count.lock().unwrap() += 1;
+        self.turned.notify_all();
+    }
+
+    /// How many turns so far.
+    pub(crate) fn count(&self) -> u64 {
+        *self.count.lock().unwrap()
+    }
+
+    /// Waits until `condition` holds, looking each time that the loop has turned, and now and then
+    /// while it stands still in the app.
+    #[track_caller]
+    pub(crate) fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut count = self.count.lock().unwrap();
+        while !condition() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "in vain: {what}");
+            count = self.turned.wait_timeout(count, Duration::from_millis(10)).unwrap().0;
+        }
+    }
+
+    /// Waits for that many turns, and says how long they took.
+    #[track_caller]
+    pub(crate) fn time(&self, turns: u64) -> Duration {
+        let from = self.count();
+        let began = Instant::now();
+        let deadline = began + PATIENCE;
+        let mut count = self.count.lock().unwrap();
+        while *count < from + turns {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "the loop stands still");
+            count = self.turned.wait_timeout(count, left).unwrap().0;
+        }
+        began.elapsed()
+    }
+}
+
+/// What a test wants to be different.
+pub(crate) struct Setup {
+    pub(crate) options: Options,
+    addresses: Vec<Address>,
+    access_log: Option<AccessLog>,
+}
+
+impl Setup {
+    pub(crate) fn new() -> Self {
+        let options = Options {
+            header_timeout: Some(PATIENCE),
+            body_timeout: Some(PATIENCE),
+            keepalive: PATIENCE,
+            write_timeout: Some(PATIENCE),
+            worker_connections: 1000,
+            limits: Limits::default(),
+            server: "ironhorn".to_owned(),
+            heartbeat: Duration::from_millis(20),
+        };
+        let addresses = vec!["127.0.0.1:0".parse().unwrap()];
+        Self { options, addresses, access_log: None }
+    }
+
+    pub(crate) fn options(mut self, change: impl FnOnce(&mut Options)) -> Self {
+        change(&mut self.options);
+        self
+    }
+
+    /// A unix socket, whose buffers are small and whose end is seen at once.
+    pub(crate) fn unix(mut self, directory: &Path) -> Self {
+        self.addresses = vec![Address::Unix(directory.join("socket"))];
+        self
+    }
+
+    pub(crate) fn listeners(mut self, addresses: Vec<Address>) -> Self {
+        self.addresses = addresses;
+        self
+    }
+
+    pub(crate) fn access_log(mut self, format: &str, path: &Path) -> Self {
+        let format = Format::parse(format).unwrap();
+        self.access_log = Some(AccessLog::to_file(format, path).unwrap());
+        self
+    }
+
+    pub(crate) fn start(
+        self,
+        app: impl FnMut(&Asked, &mut dyn Exchange) -> Answer + Send + 'static,
+    ) -> Server {
+        let bind = |address| Listener::bind(address, &BindOptions::default()).unwrap();
+        let listeners: Vec<Listener> = self.addresses.iter().map(bind).collect();
+        let locals = listeners.iter().map(|listener| listener.local().clone()).collect();
+        self.start_on(listeners, locals, app)
+    }
+
+    pub(crate) fn start_on(
+        self,
+        listeners: Vec<Listener>,
+        locals: Vec<Local>,
+        app: impl FnMut(&Asked, &mut dyn Exchange) -> Answer + Send + 'static,
+    ) -> Server {
+        let (master, channel) = channel().unwrap();
+        let slot = Board::new(1).unwrap().slot(1);
+        let turns = Arc::new(Turns::default());
+        let (leaves, left) = mpsc::channel();
+        let app = App { call: app, turns: Arc::clone(&turns) };
+        let seat = slot.clone();
+        thread::spawn(move || {
+            let context = Context {
+                options: self.options,
+                listeners,
+                channel,
+                signals: Signals::install(&[]).unwrap(),
+                slot: seat,
+                access_log: self.access_log,
+                reopen_logs: &mut || {},
+            };
+            // A test that has failed doesn't listen any more.
+            let _ = leaves.send(run(context, app));
+        });
+        let server = Server { master: Some(master), slot, turns, left, locals };
+        server.wait_until("the worker is ready", || {
+            server.master().receive().unwrap() == Received::Message(ToMaster::Ready)
+        });
+        server
+    }
+}
+
+/// A running worker. Dropped, it is told to quit.
+pub(crate) struct Server {
+    master: Option<MasterEnd>,
+    pub(crate) slot: BoardSlot,
+    pub(crate) turns: Arc<Turns>,
+    left: Receiver<io::Result<Left>>,
+    locals: Vec<Local>,
+}
+
+impl Server {
+    pub(crate) fn start(
+        app: impl FnMut(&Asked, &mut dyn Exchange) -> Answer + Send + 'static,
+    ) -> Self {
+        Setup::new().start(app)
+    }
+
+    pub(crate) fn master(&self) -> &MasterEnd {
+        self.master.as_ref().unwrap()
+    }
+
+    pub(crate) fn tell(&self, order: ToWorker) {
+        self.master().send(order).unwrap();
+    }
+
+    /// The master dies.
+    pub(crate) fn orphan(&mut self) {
+        self.master = None;
+    }
+
+    pub(crate) fn connect(&self) -> Client {
+        self.connect_to(0)
+    }
+
+    pub(crate) fn connect_to(&self, listener: usize) -> Client {
+        Client::connect(&self.locals[listener])
+    }
+
+    /// Tries to connect by TCP.
+    pub(crate) fn try_connect(&self) -> io::Result<TcpStream> {
+        match &self.locals[0] {
+            Local::Inet(address) => TcpStream::connect(address),
+            local => panic!("{local:?} isn't TCP"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
+        self.turns.wait_until(what, condition);
+    }
+
+    /// Waits until so many connections are open.
+    #[track_caller]
+    pub(crate) fn wait_for_connections(&self, count: u32) {
+        let what = format!("{count} connections, not {}", self.slot.read().connections);
+        self.wait_until(&what, || self.slot.read().connections == count);
+    }
+
+    /// Waits until so many requests have been answered: a client knows that a moment earlier.
+    #[track_caller]
+    pub(crate) fn wait_for_requests(&self, count: u64) {
+        let what = format!("{count} requests, not {}", self.slot.read().requests);
+        self.wait_until(&what, || self.slot.read().requests == count);
+    }
+
+    /// Waits until the worker has left.
+    #[track_caller]
+    pub(crate) fn left(&self) -> Left {
+        self.left.recv_timeout(PATIENCE).expect("the worker stays").unwrap()
+    }
+
+    /// Whether the worker is still there.
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self.left.try_recv(), Err(mpsc::TryRecvError::Empty))
+    }
+
+    /// Stops it gracefully, and checks that it does so.
+    #[track_caller]
+    pub(crate) fn stop(self) {
+        self.tell(ToWorker::Stop);
+        assert_eq!(self.left(), Left::Drained);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(master) = &self.master {
+            // It may have left.
+            let _ = master.send(ToWorker::Quit);
+        }
+    }
+}
