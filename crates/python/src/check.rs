@@ -1,0 +1,48 @@
+//! `--check-config`: everything that a start would need, tried without serving.
+
+use ironhorn_config::Settings;
+use ironhorn_master::ExitCode;
+use ironhorn_unix::{BindError, Listener};
+use pyo3::prelude::*;
+
+use crate::serve::{fail, print};
+use crate::{boot, logging};
+
+/// Checks what the settings name: the addresses, the files, the app. Says all that is wrong.
+pub(crate) fn run(py: Python<'_>, settings: &Settings) -> i32 {
+    let mut code = ExitCode::OK;
+    for address in &settings.bind {
+        match Listener::check(address) {
+            Ok(()) => {}
+            // A deployment is checked beside the server that it will replace.
+            Err(error @ BindError::InUse { .. }) => {
+                fail(ExitCode::OK, &format!("note: {error} (no fault if that is this server)"));
+            }
+            Err(error) => code = fail(ExitCode::RUNTIME, &error.to_string()),
+        }
+    }
+    let access_logfile = settings.access_logfile.as_ref();
+    for file in access_logfile.into_iter().chain([&settings.error_logfile]) {
+        if let Err(error) = logging::check(file) {
+            code = fail(ExitCode::RUNTIME, &format!("cannot open the log {error}"));
+        }
+    }
+    if let Some(directory) = settings.pid.as_deref().and_then(std::path::Path::parent) {
+        let directory = if directory.as_os_str().is_empty() { ".".as_ref() } else { directory };
+        if let Err(error) = tempfile::tempfile_in(directory) {
+            let message = format!("cannot write the pidfile in {}: {error}", directory.display());
+            code = fail(ExitCode::RUNTIME, &message);
+        }
+    }
+    match boot::load(py, settings) {
+        Ok(_) if code == ExitCode::OK => print("configuration is valid\n"),
+        Ok(_) => code,
+        Err(error) => {
+            let text = error.traceback().map_or_else(
+                || error.to_string(),
+                |traceback| format!("{error}\n{}", traceback.trim_end()),
+            );
+            fail(boot::load_code(&error), &text)
+        }
+    }
+}

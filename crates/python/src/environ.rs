@@ -1,0 +1,269 @@
+//! A request as the environ dict of PEP 3333 ("environ Variables").
+//!
+//! What is the same for every request of a listener stands in a template dict, which is copied for
+//! each request and never reused, since apps keep their environ. Keys are made once a worker, so
+//! their hashes are too.
+//!
+//! Two things differ from a plain translation of the request:
+//! - A chunked body is whole before the app runs, so its length is known: `CONTENT_LENGTH` says it
+//!   and `HTTP_TRANSFER_ENCODING` is left out. Frameworks that read by `CONTENT_LENGTH` alone would
+//!   take the body for empty otherwise, and none has to undo a coding that is gone.
+//! - `Proxy` has no key: `HTTP_PROXY` is how a CGI program's libraries find their outgoing proxy
+//!   (CVE-2016-5385).
+
+mod known;
+mod names;
+mod template;
+mod values;
+
+use std::net::IpAddr;
+
+use ironhorn_http::{BodyLength, Field, Version};
+use ironhorn_unix::{Local, Peer};
+use ironhorn_worker::Request;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use crate::ffi::latin1;
+use names::Names;
+pub(crate) use template::Constants;
+use template::template;
+
+/// What becomes of a field whose name has an underscore. Its environ key would be that of another
+/// field with a hyphen there, which a proxy may have set and the client must not (CVE-2015-0219).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum HeaderMap {
+    /// The field is left out.
+    #[default]
+    Drop,
+    /// The request is answered 400.
+    Refuse,
+    /// The field is passed on, joined with its namesake.
+    Allow,
+}
+
+/// Why there is no environ.
+pub(crate) enum EnvironError {
+    /// By [`HeaderMap::Refuse`].
+    Underscore,
+    /// The interpreter failed, for want of memory.
+    Python(PyErr),
+}
+
+impl From<PyErr> for EnvironError {
+    fn from(error: PyErr) -> Self {
+        Self::Python(error)
+    }
+}
+
+/// Makes the environs of one worker.
+pub(crate) struct Environs<'py> {
+    py: Python<'py>,
+    listeners: Vec<Listening<'py>>,
+    header_map: HeaderMap,
+    names: Names<'py>,
+    /// The last peer's address: behind a proxy it is the same one request after request.
+    last_peer: Option<(IpAddr, Bound<'py, PyString>)>,
+    scratch: Vec<u8>,
+}
+
+/// What is known of a listener in advance.
+struct Listening<'py> {
+    template: Bound<'py, PyDict>,
+    /// A unix socket has no name that a URL could hold, so Host has to tell.
+    named_by_host: bool,
+}
+
+impl<'py> Environs<'py> {
+    pub(crate) fn new(
+        py: Python<'py>,
+        listeners: &[Local],
+        header_map: HeaderMap,
+        constants: &Constants<'py>,
+    ) -> PyResult<Self> {
+        let listeners = listeners
+            .iter()
+            .map(|local| {
+                Ok(Listening {
+                    template: template(py, local, constants)?,
+                    named_by_host: !matches!(local, Local::Inet(_)),
+                })
+            })
+            .collect::<PyResult<_>>()?;
+        Ok(Self {
+            py,
+            listeners,
+            header_map,
+            names: Names::new(py),
+            last_peer: None,
+            scratch: Vec::new(),
+        })
+    }
+
+    /// Makes the environ of one request; `content_length` is what was received of its body.
+    /// `wsgi.input` is the empty one and `wsgi.early_hints` isn't there yet.
+    pub(crate) fn build(
+        &mut self,
+        request: &Request<'_>,
+        content_length: u64,
+    ) -> Result<Bound<'py, PyDict>, EnvironError> {
+        let py = self.py;
+        let head = request.head;
+        let listening = &self.listeners[request.listener];
+        let named_by_host = listening.named_by_host;
+        let environ = listening.template.copy()?;
+
+        // The template says GET, HTTP/1.1 and no query.
+        if head.method != "GET" {
+            environ.set_item(intern!(py, "REQUEST_METHOD"), method(py, head.method))?;
+        }
+        if head.version == Version::Http10 {
+            environ.set_item(intern!(py, "SERVER_PROTOCOL"), intern!(py, "HTTP/1.0"))?;
+        }
+        if !head.query().is_empty() {
+            environ.set_item(intern!(py, "QUERY_STRING"), latin1(py, head.query())?)?;
+        }
+        let path = values::percent_decode(head.path(), &mut self.scratch).unwrap_or(head.path());
+        environ.set_item(intern!(py, "PATH_INFO"), latin1(py, path)?)?;
+        let target = latin1(py, head.target.as_bytes())?;
+        environ.set_item(intern!(py, "RAW_URI"), &target)?;
+        environ.set_item(intern!(py, "REQUEST_URI"), target)?;
+        self.set_peer(&environ, request.peer)?;
+
+        self.set_fields(&environ, head.fields, head.authority())?;
+        if head.body == BodyLength::Chunked {
+            let length = PyString::new(py, &content_length.to_string());
+            environ.set_item(intern!(py, "CONTENT_LENGTH"), length)?;
+        }
+        if named_by_host {
+            let host = head.authority().map(values::without_user).or_else(|| head.field("host"));
+            set_server(&environ, host.unwrap_or_default())?;
+        }
+        Ok(environ)
+    }
+
+    /// The template's REMOTE_ADDR is empty, as for a unix socket.
+    fn set_peer(&mut self, environ: &Bound<'py, PyDict>, peer: &Peer) -> PyResult<()> {
+        let py = self.py;
+        let Peer::Inet(peer) = peer else { return Ok(()) };
+        let address = match &self.last_peer {
+            Some((address, text)) if *address == peer.ip() => text.clone(),
+            _ => {
+                let text = PyString::new(py, &peer.ip().to_canonical().to_string());
+                self.last_peer = Some((peer.ip(), text.clone()));
+                text
+            }
+        };
+        environ.set_item(intern!(py, "REMOTE_ADDR"), address)?;
+        environ.set_item(intern!(py, "REMOTE_PORT"), decimal(py, peer.port())?)
+    }
+
+    fn set_fields(
+        &mut self,
+        environ: &Bound<'py, PyDict>,
+        fields: &[Field<'_>],
+        authority: Option<&[u8]>,
+    ) -> Result<(), EnvironError> {
+        let py = self.py;
+        if let Some(authority) = authority {
+            // The target's authority replaces Host (RFC 9112 §3.2.2).
+            let host = latin1(py, values::without_user(authority))?;
+            environ.set_item(self.names.known(known::HOST), host)?;
+        }
+        // With underscores allowed, another name may have set a known key already.
+        let mut seen: u128 = if self.header_map == HeaderMap::Allow { u128::MAX } else { 0 };
+        for field in fields {
+            let name = field.name.as_bytes();
+            match known::find(name) {
+                Some(known::PROXY | known::TRANSFER_ENCODING) => {}
+                Some(known::HOST) if authority.is_some() => {}
+                Some(known) => {
+                    let bit = 1 << known;
+                    let key = self.names.known(known);
+                    let value = latin1(py, field.value)?;
+                    if seen & bit == 0 {
+                        seen |= bit;
+                        environ.set_item(key, value)?;
+                    } else if known == known::COOKIE {
+                        join(environ, key, value, intern!(py, "; "))?;
+                    } else if known == known::CONTENT_LENGTH {
+                        // Only equal ones get this far.
+                        environ.set_item(key, value)?;
+                    } else {
+                        join(environ, key, value, intern!(py, ","))?;
+                    }
+                }
+                None => {
+                    if name.contains(&b'_') {
+                        match self.header_map {
+                            HeaderMap::Drop => continue,
+                            HeaderMap::Refuse => return Err(EnvironError::Underscore),
+                            HeaderMap::Allow => {}
+                        }
+                    }
+                    let key = self.names.other(py, name);
+                    join(environ, &key, latin1(py, field.value)?, intern!(py, ","))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sets a key, or adds to what it has (RFC 9110 §5.3; RFC 6265 §5.4 for cookies).
+fn join<'py>(
+    environ: &Bound<'py, PyDict>,
+    key: &Bound<'py, PyString>,
+    value: Bound<'py, PyString>,
+    separator: &Bound<'py, PyString>,
+) -> PyResult<()> {
+    match environ.get_item(key)? {
+        None => environ.set_item(key, value),
+        Some(former) => environ.set_item(key, former.add(separator)?.add(value)?),
+    }
+}
+
+/// SERVER_NAME and SERVER_PORT of a request that came by a unix socket.
+fn set_server(environ: &Bound<'_, PyDict>, host: &[u8]) -> PyResult<()> {
+    let py = environ.py();
+    let (name, port) = values::split_host(host);
+    if !name.is_empty() {
+        environ.set_item(intern!(py, "SERVER_NAME"), latin1(py, name)?)?;
+    }
+    if !port.is_empty() {
+        environ.set_item(intern!(py, "SERVER_PORT"), latin1(py, port)?)?;
+    }
+    Ok(())
+}
+
+fn method<'py>(py: Python<'py>, method: &str) -> Bound<'py, PyString> {
+    let interned = match method {
+        "POST" => intern!(py, "POST"),
+        "HEAD" => intern!(py, "HEAD"),
+        "PUT" => intern!(py, "PUT"),
+        "DELETE" => intern!(py, "DELETE"),
+        "PATCH" => intern!(py, "PATCH"),
+        "OPTIONS" => intern!(py, "OPTIONS"),
+        other => return PyString::new(py, other),
+    };
+    interned.clone()
+}
+
+/// A port as a str, without going through a `String`.
+fn decimal(py: Python<'_>, mut number: u16) -> PyResult<Bound<'_, PyString>> {
+    const DIGITS: &[u8; 10] = b"0123456789";
+    let mut digits = [0; 5];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = DIGITS[usize::from(number % 10)];
+        number /= 10;
+        if number == 0 {
+            return latin1(py, &digits[start..]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

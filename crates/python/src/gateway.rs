@@ -1,0 +1,225 @@
+//! Calls the app: a request becomes an environ, what the app returns becomes a reply.
+//!
+//! A worker attaches to the interpreter once, for its whole life, and lets go of it only while it
+//! waits for events. The gateway's lifetime is that of the attachment, so the references that it
+//! and the replies hold need neither counting on the side nor attaching again.
+//!
+//! No exception leaves the gateway: the app's errors end up in the log, with the traceback, and as
+//! [`Reply::Failed`]. That holds for `SystemExit` and `KeyboardInterrupt` too; an app doesn't
+//! decide when a worker ends.
+
+use std::os::fd::BorrowedFd;
+
+use ironhorn_unix::Local;
+use ironhorn_worker::{Application, Body, Chunks, Exchange, Reply, Request};
+use pyo3::exceptions::PyAssertionError;
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use crate::environ::{Constants, EnvironError, Environs, HeaderMap};
+use crate::errors::ErrorStream;
+use crate::file_wrapper::FileWrapper;
+use crate::input::{Input, Inputs};
+use crate::interrupts::Interrupts;
+use crate::response_body::{Chunk, ResponseBody, known_chunks};
+use crate::slots::Slots;
+use crate::traceback;
+
+/// What a gateway has to know.
+#[derive(Clone, Debug)]
+pub(crate) struct GatewayOptions {
+    /// Whether other workers may run the app at the same time: `wsgi.multiprocess`.
+    pub(crate) multiprocess: bool,
+    /// What becomes of fields whose name has an underscore.
+    pub(crate) header_map: HeaderMap,
+    /// Where the worker's listeners are bound, in the worker's order.
+    pub(crate) listeners: Vec<Local>,
+}
+
+/// The app of one worker, ready to be called.
+pub(crate) struct Gateway<'py> {
+    py: Python<'py>,
+    app: Bound<'py, PyAny>,
+    environs: Environs<'py>,
+    inputs: Inputs<'py>,
+    errors: Bound<'py, ErrorStream>,
+    slots: Slots<'py>,
+    /// None off the main thread, which is the one that signals reach.
+    interrupts: Option<Interrupts<'py>>,
+}
+
+impl<'py> Gateway<'py> {
+    /// Makes everything that requests share, before the first comes.
+    pub(crate) fn new(app: Bound<'py, PyAny>, options: &GatewayOptions) -> PyResult<Self> {
+        let py = app.py();
+        let inputs = Inputs::new(py)?;
+        let errors = Bound::new(py, ErrorStream::new())?;
+        let constants = Constants {
+            errors: errors.as_any().clone(),
+            file_wrapper: py.get_type::<FileWrapper>().into_any(),
+            empty_input: inputs.empty().as_any().clone(),
+            multiprocess: options.multiprocess,
+        };
+        let environs = Environs::new(py, &options.listeners, options.header_map, &constants)?;
+        Ok(Self {
+            py,
+            app,
+            environs,
+            inputs,
+            errors,
+            slots: Slots::new(),
+            interrupts: watch_signals(py)?,
+        })
+    }
+
+    /// Gets everything ready that the app is called with.
+    fn prepare(
+        &mut self,
+        request: &Request<'_>,
+        body: Body,
+    ) -> Result<ResponseBody<'py>, EnvironError> {
+        let py = self.py;
+        let content_length = match &body {
+            Body::Empty => 0,
+            Body::Memory(content) => content.len() as u64,
+            Body::File { length, .. } => *length,
+        };
+        let environ = self.environs.build(request, content_length)?;
+        let spooled = match self.inputs.open(py, body)? {
+            Input::Empty => None,
+            Input::Memory(input) => {
+                environ.set_item(intern!(py, "wsgi.input"), input)?;
+                None
+            }
+            Input::Spooled(input) => {
+                environ.set_item(intern!(py, "wsgi.input"), &input)?;
+                Some(input)
+            }
+        };
+        let lease = self.slots.lease(py)?;
+        environ.set_item(intern!(py, "wsgi.early_hints"), lease.early_hints())?;
+        Ok(ResponseBody::new(lease, environ, spooled, self.errors.clone()))
+    }
+}
+
+impl<'py> Application for Gateway<'py> {
+    type Chunk = Chunk<'py>;
+    type Stream = ResponseBody<'py>;
+
+    fn call(
+        &mut self,
+        request: &Request<'_>,
+        body: Body,
+        exchange: &mut dyn Exchange,
+    ) -> Reply<Chunk<'py>, ResponseBody<'py>> {
+        let mut response = match self.prepare(request, body) {
+            Ok(response) => response,
+            Err(EnvironError::Underscore) => return refuse(exchange),
+            Err(EnvironError::Python(error)) => {
+                let path = String::from_utf8_lossy(request.head.path());
+                let traceback = traceback::render(self.py, &error);
+                log::error!(method = request.head.method, path:%, traceback; "request not run");
+                return Reply::Failed;
+            }
+        };
+        match run(&self.app, &mut response, exchange) {
+            Ok(answer) => {
+                response.tell_access_log(exchange);
+                answer.into_reply(response)
+            }
+            Err(error) => {
+                response.report(&error, "app failed");
+                response.tell_access_log(exchange);
+                Reply::Failed
+            }
+        }
+    }
+
+    fn while_idle<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T {
+        self.py.detach(wait)
+    }
+
+    fn interrupts(&self) -> Option<BorrowedFd<'_>> {
+        self.interrupts.as_ref().map(Interrupts::descriptor)
+    }
+
+    fn interrupted(&mut self) {
+        if let Some(interrupts) = &mut self.interrupts {
+            interrupts.clear();
+        }
+        if let Err(error) = self.py.check_signals() {
+            let traceback = traceback::render(self.py, &error);
+            log::error!(traceback; "signal handler failed");
+        }
+    }
+}
+
+fn watch_signals(py: Python<'_>) -> PyResult<Option<Interrupts<'_>>> {
+    let threading = py.import("threading")?;
+    let current = threading.call_method0("current_thread")?;
+    let is_main = current.is(&threading.call_method0("main_thread")?);
+    is_main.then(|| Interrupts::watch(py)).transpose()
+}
+
+/// What the app answered, apart from what ends with the request.
+enum Answer<'py> {
+    Known(Chunks<Chunk<'py>>),
+    File(crate::file_wrapper::PlainFile),
+    Iterated(Option<Chunk<'py>>),
+}
+
+impl<'py> Answer<'py> {
+    fn into_reply(self, rest: ResponseBody<'py>) -> Reply<Chunk<'py>, ResponseBody<'py>> {
+        match self {
+            Self::Known(chunks) => Reply::Complete(chunks),
+            Self::File(plain) => {
+                Reply::File { file: plain.file, offset: plain.offset, length: plain.length, rest }
+            }
+            Self::Iterated(first) => Reply::Stream { first, rest },
+        }
+    }
+}
+
+/// Runs the app until its head and the first of its body are there.
+fn run<'py>(
+    app: &Bound<'py, PyAny>,
+    response: &mut ResponseBody<'py>,
+    exchange: &mut dyn Exchange,
+) -> PyResult<Answer<'py>> {
+    let returned = response.call(app, exchange)?;
+    let answer = if let Some(chunks) = known_chunks(&returned)? {
+        Answer::Known(chunks)
+    } else {
+        response.adopt(&returned)?;
+        let wrapper = returned.cast_exact::<FileWrapper>();
+        match wrapper.ok().and_then(|wrapper| wrapper.get().plain_file(returned.py())) {
+            Some(plain) => Answer::File(plain),
+            None => Answer::Iterated(response.start(&returned, exchange)?),
+        }
+    };
+    if response.hand_over_head(exchange) {
+        Ok(answer)
+    } else {
+        Err(PyAssertionError::new_err("the app didn't call start_response"))
+    }
+}
+
+/// Answers a request that breaks [`HeaderMap::Refuse`].
+fn refuse<'py>(exchange: &mut dyn Exchange) -> Reply<Chunk<'py>, ResponseBody<'py>> {
+    log::debug!("refused: a field name has an underscore");
+    exchange.head().set_status(b"400 Bad Request").expect("invariant: a valid status");
+    Reply::Complete(Chunks::None)
+}
+
+/// Sorts what was imported into the generation that is collected last, and keeps it out of the
+/// collector's sight: the app lives as long as the worker, and going through it again and again
+/// would cost time and, after a fork, memory.
+pub(crate) fn freeze(py: Python<'_>) -> PyResult<()> {
+    let gc = py.import("gc")?;
+    gc.call_method0("collect")?;
+    gc.call_method0("freeze")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! One generation: the settings and listeners that its workers run with.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+
+use ironhorn_config::{AccessLogFormat, LogFile, Settings};
+use ironhorn_unix::{Address, BindError, BindOptions, Listener, Local};
+use ironhorn_worker::AccessLog;
+use ironhorn_worker::access_log::{Format, FormatError};
+
+pub(crate) struct Generation {
+    pub(crate) settings: Settings,
+    /// In the order of the setting `bind`. A listener that a reload keeps is shared.
+    pub(crate) listeners: Vec<Rc<Listener>>,
+}
+
+impl Generation {
+    /// Listens where the settings say; what `former` listens on already is kept.
+    pub(crate) fn bind(settings: Settings, former: Option<&Self>) -> Result<Self, BindError> {
+        let options =
+            BindOptions { backlog: settings.backlog, reuse_port: false, mode: mode(&settings) };
+        let mut seen = HashSet::new();
+        let mut generation = Self { settings: settings.clone(), listeners: Vec::new() };
+        for address in settings.bind.iter().filter(|address| seen.insert(*address)) {
+            let kept = former.and_then(|former| former.listener(address)).map(Rc::clone);
+            let bound = match kept {
+                Some(listener) => Ok(listener),
+                None => Listener::bind(address, &options).map(Rc::new),
+            };
+            match bound {
+                Ok(listener) => generation.listeners.push(listener),
+                Err(error) => {
+                    generation.unlink_unless_in(former);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(generation)
+    }
+
+    fn listener(&self, address: &Address) -> Option<&Rc<Listener>> {
+        self.listeners.iter().find(|listener| listener.address() == address)
+    }
+
+    /// Whether everything that this one listens on is also `other`'s.
+    pub(crate) fn is_covered_by(&self, other: &Self) -> bool {
+        self.listeners.iter().all(|listener| other.listens(listener))
+    }
+
+    /// Leaves no socket files behind, but for those of listeners that `former` has too.
+    pub(crate) fn unlink_unless_in(&self, former: Option<&Self>) {
+        for listener in &self.listeners {
+            if !former.is_some_and(|former| former.listens(listener)) {
+                listener.unlink();
+            }
+        }
+    }
+
+    /// Says where connections are taken, but for listeners that `former` has too.
+    pub(crate) fn announce_unless_in(&self, former: Option<&Self>) {
+        for listener in &self.listeners {
+            if !former.is_some_and(|former| former.listens(listener)) {
+                log::info!(address = whereabouts(listener); "listening");
+            }
+        }
+    }
+
+    pub(crate) fn listens(&self, listener: &Rc<Listener>) -> bool {
+        self.listeners.iter().any(|other| Rc::ptr_eq(other, listener))
+    }
+}
+
+/// Where a listener is reached: what was asked for, with the port that the kernel chose.
+pub(crate) fn whereabouts(listener: &Listener) -> String {
+    match (listener.address(), listener.local()) {
+        (Address::Tcp { .. }, Local::Inet(local)) => local.to_string(),
+        (address, _) => address.to_string(),
+    }
+}
+
+/// A unix socket's permissions: what a umask that was set leaves, else the listener's default.
+fn mode(settings: &Settings) -> Option<u32> {
+    settings.umask.map(|umask| 0o666 & !umask)
+}
+
+/// The compiled format of the access log; checked even where no log is written.
+pub(crate) fn access_format(settings: &Settings) -> Result<Format, FormatError> {
+    Format::parse(match &settings.access_logformat {
+        AccessLogFormat::Combined => "combined",
+        AccessLogFormat::Json => "json",
+        AccessLogFormat::Atoms(atoms) => atoms,
+    })
+}
+
+/// The access log, if there is to be one.
+pub(crate) fn open_access_log(settings: &Settings) -> Result<Option<AccessLog>, String> {
+    let format = access_format(settings).map_err(|error| format!("access_logformat: {error}"))?;
+    match &settings.access_logfile {
+        None => Ok(None),
+        Some(LogFile::Standard) => Ok(Some(AccessLog::to_stdout(format))),
+        Some(LogFile::Path(path)) => AccessLog::to_file(format, path)
+            .map(Some)
+            .map_err(|error| format!("cannot open the access log {}: {error}", path.display())),
+    }
+}
