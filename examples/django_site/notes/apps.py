@@ -1,0 +1,8 @@
+"""The app "notes"."""
+
+from django.apps import AppConfig
+
+
+class NotesConfig(AppConfig):
+    default_auto_field = "django.db.models.BigAutoField"
+    name = "notes"
