@@ -1,0 +1,70 @@
+"""The Flask app: JSON both ways, and an upload."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+
+import pytest
+from frameworks.browser import Browser, connect
+from frameworks.example import Example
+
+pytestmark = pytest.mark.frameworks
+
+MEGABYTE = 1024 * 1024
+BOUNDARY = "----a-boundary-that-is-not-in-the-file"
+
+
+def form_with(file: bytes) -> bytes:
+    """A multipart form with one file, as a browser sends it."""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="data.bin"\r\n'
+    return (
+        head.encode()
+        + b"Content-Type: application/octet-stream\r\n\r\n"
+        + file
+        + f"\r\n--{BOUNDARY}--\r\n".encode()
+    )
+
+
+def test_json(example: Example) -> None:
+    browser = Browser(example.serve("flask_app").address)
+    page = browser.get("/")
+    assert (page.status, page.headers["Content-Type"]) == (200, "application/json")
+    assert json.loads(page.body) == {"message": "Hello from Flask on Ironhorn!"}
+
+    page = browser.post(
+        "/sum", json.dumps({"numbers": [1, 2, 39]}).encode(), Content_Type="application/json"
+    )
+    assert json.loads(page.body) == {"sum": 42, "count": 3}
+
+
+def test_errors_are_json_too(example: Example) -> None:
+    browser = Browser(example.serve("flask_app").address)
+    page = browser.get("/nowhere")
+    assert (page.status, json.loads(page.body)) == (404, {"error": "Not Found"})
+    page = browser.post("/sum", b"{not json", Content_Type="application/json")
+    assert (page.status, json.loads(page.body)) == (400, {"error": "Bad Request"})
+
+
+@pytest.mark.parametrize("coding", ["length", "chunked"])
+def test_upload_of_20_megabytes(example: Example, coding: str) -> None:
+    server = example.serve("flask_app")
+    file = random.Random(20).randbytes(20 * MEGABYTE)
+    body = form_with(file)
+    pieces = [body[at : at + MEGABYTE] for at in range(0, len(body), MEGABYTE)]
+    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    connection = connect(server.address)
+    if coding == "length":
+        headers["Content-Length"] = str(len(body))
+    connection.request("POST", "/upload", iter(pieces), headers, encode_chunked=coding == "chunked")
+    response = connection.getresponse()
+    answer = json.loads(response.read())
+    connection.close()
+    assert response.status == 201
+    assert answer == {
+        "name": "data.bin",
+        "size": len(file),
+        "sha256": hashlib.sha256(file).hexdigest(),
+    }
+    assert not list((server.directory / "spool").iterdir()), "the body's temporary file has a name"

@@ -1,0 +1,116 @@
+"""A real nginx with the configuration of examples/nginx.conf, changed only where a test needs it.
+
+The test binds nginx's port and hands the socket over in the variable NGINX, as nginx does to itself
+when it upgrades its binary: no port is guessed. Nothing is retried: `proxy_next_upstream off` turns
+every broken connection to the server into a 502 that the client sees.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from harness.process import scaled, wait_until
+from harness.server import listen
+from harness.wire import Address
+
+EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "nginx.conf"
+TEMPORARY = ("client_body", "proxy", "fastcgi", "scgi", "uwsgi")
+KEEP_ALIVE = (
+    "keepalive 32;",
+    "keepalive_timeout 4s;",
+    "proxy_http_version 1.1;",
+    'proxy_set_header Connection "";',
+)
+
+
+class Nginx:
+    """One nginx in a directory of its own, in front of the server at `upstream`."""
+
+    def __init__(
+        self,
+        directory: Path,
+        upstream: Address,
+        keep_alive: bool = False,
+        static: Path | None = None,
+    ) -> None:
+        directory.mkdir()
+        self._directory = directory
+        with listen() as listener:
+            # nginx leaves an inherited socket as it is, and wakes two workers for one connection.
+            listener.setblocking(False)
+            self.address: Address = listener.getsockname()[:2]
+            changes = {
+                **places(directory, self.address, static or directory),
+                **route(upstream, keep_alive),
+            }
+            configuration = directory / "nginx.conf"
+            configuration.write_text(rewrite(EXAMPLE.read_text(), changes))
+            files = ["-p", directory, "-c", configuration, "-e", directory / "error.log"]
+            self._process = subprocess.Popen(
+                [program(), *files, "-g", "daemon off;"],
+                env={"PATH": os.environ["PATH"], "NGINX": f"{listener.fileno()};"},
+                pass_fds=[listener.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        wait_until(self._is_started, what="nginx started")
+
+    def _is_started(self) -> bool:
+        assert self._process.poll() is None, (self._directory / "error.log").read_text()
+        return (self._directory / "nginx.pid").exists()
+
+    def errors(self) -> str:
+        """What nginx complained about: each broken connection to the server leaves a line."""
+        lines = (self._directory / "error.log").read_text().splitlines()
+        return "\n".join(line for line in lines if re.search(r"\[(error|crit|alert|emerg)\]", line))
+
+    def stop(self) -> None:
+        """Ends nginx and its workers."""
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(scaled(10))
+
+
+def places(directory: Path, address: Address, static: Path) -> dict[str, str]:
+    """Paths and addresses of this test, by the lines that they stand for."""
+    temporary = "".join(f"\n    {name}_temp_path {directory / name};" for name in TEMPORARY)
+    return {
+        r"^user www-data;$": "user root;" if os.geteuid() == 0 else "",
+        r"^pid .*;$": f"pid {directory / 'nginx.pid'};",
+        r"^error_log .*;$": f"error_log {directory / 'error.log'} warn;",
+        r"^    access_log .*;$": f"    access_log {directory / 'access.log'};{temporary}",
+        r"^        listen 80;$": f"        listen {address[0]}:{address[1]};",
+        r"alias /srv/app/static/;$": f"alias {static}/;",
+    }
+
+
+def route(upstream: Address, keep_alive: bool) -> dict[str, str]:
+    """The way to the server, by the lines that it stands for."""
+    if isinstance(upstream, tuple):
+        server = f"{upstream[0]}:{upstream[1]}"
+    else:
+        server = f"unix:{os.fsdecode(upstream)}"
+    commented = {rf"# {re.escape(line)}$": line for line in KEEP_ALIVE} if keep_alive else {}
+    return {
+        r"^ {8}server localhost:8000 ": f"        server {server} ",
+        r"^ {12}proxy_pass .*$": "            proxy_pass http://app; proxy_next_upstream off;",
+        **commented,
+    }
+
+
+def rewrite(text: str, changes: dict[str, str]) -> str:
+    """The text with every change made; what is to be changed must be there exactly once."""
+    for pattern, replacement in changes.items():
+        text, count = re.subn(pattern, lambda _, new=replacement: new, text, flags=re.MULTILINE)
+        assert count == 1, f"{EXAMPLE} holds {pattern!r} {count} times"
+    return text
+
+
+def program() -> str:
+    """Where nginx is; Debian puts it where only root's PATH looks."""
+    found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+    assert found, "nginx is missing: apt-get install nginx"
+    return found
