@@ -22,6 +22,7 @@ use crate::{Context, Left};
 
 /// Tokens with this bit are not connections.
 const RESERVED: usize = 1 << 63;
+const _: () = assert!(usize::BITS == 64, "a token holds a key, how often it was used, and a bit");
 const CHANNEL: Token = Token(RESERVED);
 const SIGNALS: Token = Token(RESERVED + 1);
 const INTERRUPTS: Token = Token(RESERVED + 2);

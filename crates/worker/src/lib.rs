@@ -22,6 +22,7 @@ mod exchange;
 mod file;
 mod output;
 mod refuse;
+mod respond;
 mod response;
 mod serve;
 mod timers;

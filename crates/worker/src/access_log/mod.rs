@@ -1,7 +1,7 @@
 //! The access log: one line a response, refused requests too.
 //!
 //! Lines are gathered during a turn of the event loop and written at its end. No write is longer
-//! than [`ATOMIC`] unless a single line is, so that lines of several workers don't mix in a pipe
+//! than `ATOMIC` unless a single line is, so that lines of several workers don't mix in a pipe
 //! (pipe(7), `PIPE_BUF`); a file is opened for appending, where the kernel keeps writes whole.
 
 mod atom;

@@ -1,6 +1,7 @@
 //! Lines of the access log.
 
 use std::fs;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ironhorn_worker::{Chunks, Reply};
@@ -113,6 +114,7 @@ fn the_file_is_opened_anew_when_told() {
     fs::rename(&path, &old).unwrap();
     server.tell(ironhorn_unix::ToWorker::ReopenLogs);
     server.wait_until("there is a new file", || path.exists());
+    assert_eq!(server.reopens.load(Ordering::SeqCst), 1);
     client.get("/after").response();
     server.wait_until("the second line", || read(&path) == "/after\n");
     assert_eq!(read(&old), "/before\n");

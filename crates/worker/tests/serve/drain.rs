@@ -7,7 +7,7 @@ use ironhorn_unix::{Received, State, ToMaster, ToWorker};
 use ironhorn_worker::{Left, Reply};
 
 use crate::client::End;
-use crate::harness::{Closes, Server, Setup, echo, head, ok};
+use crate::harness::{Closes, Server, Setup, echo, head, meeting, ok};
 
 #[track_caller]
 fn wait_for_draining(server: &Server) {
@@ -51,6 +51,34 @@ fn a_retiring_worker_answers_one_more_request_of_an_idle_connection() {
 }
 
 #[test]
+fn a_worker_that_was_asked_to_leave_says_so_at_once() {
+    let (meets, app) = meeting();
+    let server = Server::start(app);
+    let mut client = server.hold();
+    // The order is in the channel, which the loop doesn't see while the app runs.
+    server.slot.ask_to_leave();
+    server.tell(ToWorker::Retire);
+    meets.send(()).unwrap();
+    assert_eq!(client.response().field("Connection"), Some("close"));
+    client.is_closed();
+    assert_eq!(server.left(), Left::Drained);
+}
+
+#[test]
+fn a_retiring_worker_takes_the_connection_that_may_have_woken_it() {
+    let (meets, app) = meeting();
+    let server = Server::start(app);
+    let busy = server.hold();
+    let mut queued = server.connect();
+    queued.get("/queued");
+    server.tell(ToWorker::Retire);
+    meets.send(()).unwrap();
+    assert_eq!(queued.response().text(), "/queued ");
+    drop((queued, busy));
+    assert_eq!(server.left(), Left::Drained);
+}
+
+#[test]
 fn a_retiring_worker_does_not_wait_for_ever() {
     let short = Duration::from_millis(100);
     let server = Setup::new().options(|options| options.keepalive = short).start(echo);
@@ -64,13 +92,8 @@ fn a_retiring_worker_does_not_wait_for_ever() {
 #[test]
 fn a_leaving_worker_answers_all_that_was_pipelined() {
     for order in [ToWorker::Stop, ToWorker::Retire] {
-        let (meets, met) = mpsc::channel::<()>();
-        let server = Server::start(move |asked, exchange| {
-            if asked.target == "/meeting" {
-                met.recv().unwrap();
-            }
-            echo(asked, exchange)
-        });
+        let (meets, app) = meeting();
+        let server = Server::start(app);
         let mut client = server.connect();
         client.send(
             "GET /meeting HTTP/1.1\r\nHost: a\r\n\r\n".to_owned()
@@ -92,18 +115,11 @@ fn a_leaving_worker_answers_all_that_was_pipelined() {
 
 #[test]
 fn a_stopping_worker_takes_what_the_kernel_has_queued() {
-    let (meets, met) = mpsc::channel::<()>();
-    let server = Server::start(move |asked, exchange| {
-        if asked.target == "/meeting" {
-            met.recv().unwrap();
-        }
-        echo(asked, exchange)
-    });
+    let (meets, app) = meeting();
+    let server = Server::start(app);
     let mut idle = server.connect();
     idle.get("/").response();
-    let mut busy = server.connect();
-    busy.get("/meeting");
-    server.wait_until("the app is called", || server.slot.read().request == "GET /meeting");
+    let mut busy = server.hold();
     // More than one turn takes.
     let mut queued: Vec<_> = (0..100).map(|_| server.connect()).collect();
     for client in &mut queued {

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use ironhorn_http::{Limits, Version};
 use ironhorn_unix::{
-    Address, BindOptions, Board, BoardSlot, Listener, Local, MasterEnd, Peer, Received, Signals,
-    ToMaster, ToWorker, channel,
+    Address, BindOptions, Board, BoardSlot, Listener, Local, MasterEnd, Peer, Received, Signal,
+    Signals, ToMaster, ToWorker, channel,
 };
 use ironhorn_worker::access_log::Format;
 use ironhorn_worker::{
@@ -24,6 +24,9 @@ use crate::client::Client;
 
 /// What no step of a test takes, however busy the machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A timeout that plays no part.
+const LONG: Duration = Duration::from_secs(600);
 
 /// A request as the app got it.
 #[derive(Debug)]
@@ -110,6 +113,19 @@ pub(crate) fn ok(exchange: &mut dyn Exchange, body: impl Into<Vec<u8>>) -> Answe
 /// Answers with the target, then the body, of the request.
 pub(crate) fn echo(asked: &Asked, exchange: &mut dyn Exchange) -> Answer {
     ok(exchange, [asked.target.as_bytes(), b" ", &asked.body].concat())
+}
+
+/// An app that waits at `/meeting` until it is sent a word, and echoes.
+pub(crate) fn meeting() -> (mpsc::Sender<()>, impl FnMut(&Asked, &mut dyn Exchange) -> Answer + Send)
+{
+    let (meets, met) = mpsc::channel();
+    let app = move |asked: &Asked, exchange: &mut dyn Exchange| {
+        if asked.target == "/meeting" {
+            met.recv().unwrap();
+        }
+        echo(asked, exchange)
+    };
+    (meets, app)
 }
 
 struct App<F> {
@@ -215,22 +231,23 @@ pub(crate) struct Setup {
     pub(crate) options: Options,
     addresses: Vec<Address>,
     access_log: Option<AccessLog>,
+    signals: Vec<Signal>,
 }
 
 impl Setup {
     pub(crate) fn new() -> Self {
         let options = Options {
-            header_timeout: Some(PATIENCE),
-            body_timeout: Some(PATIENCE),
-            keepalive: PATIENCE,
-            write_timeout: Some(PATIENCE),
+            header_timeout: Some(LONG),
+            body_timeout: Some(LONG),
+            keepalive: LONG,
+            write_timeout: Some(LONG),
             worker_connections: 1000,
             limits: Limits::default(),
             server: "ironhorn".to_owned(),
             heartbeat: Duration::from_millis(20),
         };
         let addresses = vec!["127.0.0.1:0".parse().unwrap()];
-        Self { options, addresses, access_log: None }
+        Self { options, addresses, access_log: None, signals: Vec::new() }
     }
 
     pub(crate) fn options(mut self, change: impl FnOnce(&mut Options)) -> Self {
@@ -252,6 +269,12 @@ impl Setup {
     pub(crate) fn access_log(mut self, format: &str, path: &Path) -> Self {
         let format = Format::parse(format).unwrap();
         self.access_log = Some(AccessLog::to_file(format, path).unwrap());
+        self
+    }
+
+    /// Signals are the process's: for a test that is alone in it.
+    pub(crate) fn signals(mut self, signals: &[Signal]) -> Self {
+        self.signals = signals.to_vec();
         self
     }
 
@@ -277,20 +300,22 @@ impl Setup {
         let (leaves, left) = mpsc::channel();
         let app = App { call: app, turns: Arc::clone(&turns) };
         let seat = slot.clone();
+        let reopens = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&reopens);
         thread::spawn(move || {
             let context = Context {
                 options: self.options,
                 listeners,
                 channel,
-                signals: Signals::install(&[]).unwrap(),
+                signals: Signals::install(&self.signals).unwrap(),
                 slot: seat,
                 access_log: self.access_log,
-                reopen_logs: &mut || {},
+                reopen_logs: &mut || _ = counted.fetch_add(1, Ordering::SeqCst),
             };
             // A test that has failed doesn't listen any more.
             let _ = leaves.send(run(context, app));
         });
-        let server = Server { master: Some(master), slot, turns, left, locals };
+        let server = Server { master: Some(master), slot, turns, reopens, left, locals };
         server.wait_until("the worker is ready", || {
             server.master().receive().unwrap() == Received::Message(ToMaster::Ready)
         });
@@ -303,6 +328,8 @@ pub(crate) struct Server {
     master: Option<MasterEnd>,
     pub(crate) slot: BoardSlot,
     pub(crate) turns: Arc<Turns>,
+    /// How often the other logs were opened anew.
+    pub(crate) reopens: Arc<AtomicUsize>,
     left: Receiver<io::Result<Left>>,
     locals: Vec<Local>,
 }
@@ -353,6 +380,15 @@ impl Server {
     pub(crate) fn wait_for_connections(&self, count: u32) {
         let what = format!("{count} connections, not {}", self.slot.read().connections);
         self.wait_until(&what, || self.slot.read().connections == count);
+    }
+
+    /// Connects and asks for `/meeting`; the worker waits there now.
+    #[track_caller]
+    pub(crate) fn hold(&self) -> Client {
+        let mut client = self.connect();
+        client.get("/meeting");
+        self.wait_until("the app is called", || self.slot.read().request == "GET /meeting");
+        client
     }
 
     /// Waits until so many requests have been answered: a client knows that a moment earlier.

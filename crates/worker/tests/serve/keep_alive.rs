@@ -1,12 +1,11 @@
 //! One connection, several requests.
 
-use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ironhorn_worker::Exchange;
+use ironhorn_worker::Reply;
 
 use crate::client::End;
-use crate::harness::{Answer, Asked, Server, Setup, echo, ok};
+use crate::harness::{Closes, Server, Setup, echo, head, meeting, ok};
 
 #[test]
 fn a_connection_serves_one_request_after_another() {
@@ -176,19 +175,6 @@ fn a_request_cut_short_is_not_run() {
     assert_eq!(server.slot.read().requests, 0);
 }
 
-/// An app that waits at `/meeting`, and is never to be called for `/gone`.
-fn meeting() -> (mpsc::Sender<()>, impl FnMut(&Asked, &mut dyn Exchange) -> Answer + Send) {
-    let (meets, met) = mpsc::channel::<()>();
-    let app = move |asked: &Asked, exchange: &mut dyn Exchange| {
-        assert_ne!(asked.target, "/gone");
-        if asked.target == "/meeting" {
-            met.recv().unwrap();
-        }
-        echo(asked, exchange)
-    };
-    (meets, app)
-}
-
 #[test]
 fn a_queued_request_is_not_run_if_its_client_has_gone() {
     let directory = tempfile::tempdir().unwrap();
@@ -197,9 +183,7 @@ fn a_queued_request_is_not_run_if_its_client_has_gone() {
         let server = setup.start(app);
         let mut old = server.connect();
         assert_eq!(old.get("/").response().text(), "/ ");
-        let mut other = server.connect();
-        other.get("/meeting");
-        server.wait_until("the app is called", || server.slot.read().request == "GET /meeting");
+        let mut other = server.hold();
         // One that waits to be accepted, and one that epoll knows.
         let mut new = server.connect();
         new.get("/gone").reset();
@@ -209,6 +193,30 @@ fn a_queued_request_is_not_run_if_its_client_has_gone() {
         server.wait_for_connections(1);
         assert_eq!(other.get("/").response().text(), "/ ");
         server.wait_for_requests(3);
+    }
+}
+
+#[test]
+fn a_response_outlives_the_keep_alive_time() {
+    const SHORT: Duration = Duration::from_millis(100);
+    let closes = Closes::default();
+    let server =
+        Setup::new().options(|options| options.keepalive = SHORT).start(move |asked, exchange| {
+            match asked.target.as_str() {
+                "/endless" => {
+                    head(exchange, "200 OK", &[]);
+                    let rest = closes.made(|_| Ok(Some(b"more".to_vec())));
+                    Reply::Stream { first: Some(b"first".to_vec()), rest }
+                }
+                _ => echo(asked, exchange),
+            }
+        });
+    let mut client = server.connect();
+    client.get("/").response();
+    client.get("/endless").head();
+    let began = Instant::now();
+    while began.elapsed() < 5 * SHORT {
+        assert!(client.chunk().is_some());
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use ironhorn_unix::{Address, BindOptions, Listener, Peer, ToWorker};
 use ironhorn_worker::Left;
 
-use crate::harness::{Setup, echo};
+use crate::harness::{Setup, echo, meeting};
 
 #[test]
 fn a_full_worker_leaves_connections_in_the_queue() {
@@ -61,16 +61,9 @@ fn two_workers_share_a_listener() {
     let listener = Listener::bind(&address, &BindOptions::default()).unwrap();
     let local = listener.local().clone();
     let shared = listener.try_clone().unwrap();
-    let (meets, met) = mpsc::channel::<()>();
-    let first = Setup::new().start_on(vec![shared], vec![local.clone()], move |asked, exchange| {
-        if asked.target == "/meeting" {
-            met.recv().unwrap();
-        }
-        echo(asked, exchange)
-    });
-    let mut busy = first.connect();
-    busy.get("/meeting");
-    first.wait_until("the app is called", || first.slot.read().request == "GET /meeting");
+    let (meets, app) = meeting();
+    let first = Setup::new().start_on(vec![shared], vec![local.clone()], app);
+    let mut busy = first.hold();
     // While one of them runs its app, the other takes all that come.
     let second = Setup::new().start_on(vec![listener], vec![local], echo);
     let mut clients: Vec<_> = (0..40).map(|_| second.connect()).collect();

@@ -1,5 +1,12 @@
 //! The event loop on a thread, with real sockets and a closure in place of an app.
 
+#![allow(clippy::unwrap_used, reason = "tests panic; clippy spares only #[test] functions")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "contents may be any bytes"
+)]
+
 mod client;
 mod harness;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::client::End;
-use crate::harness::{Server, Setup, echo};
+use crate::harness::{Server, Setup, echo, meeting};
 
 #[test]
 fn a_refusal_is_answered_and_the_connection_closed() {
@@ -90,11 +90,30 @@ fn the_last_answer_survives_requests_behind_it() {
 #[test]
 fn a_refused_client_may_close_first() {
     let server = Server::start(echo);
+    for size in [0, 100, 300_000, 3 << 20] {
+        let mut client = server.connect();
+        client.send("nonsense\r\n\r\n").send("x".repeat(size)).half_close();
+        assert_eq!(client.response().status, 400);
+        client.is_closed();
+    }
+    server.wait_for_connections(0);
+}
+
+#[test]
+fn what_a_refused_client_sends_last_is_read() {
+    let (meets, app) = meeting();
+    let server = Server::start(app);
     let mut client = server.connect();
-    client.send("nonsense\r\n\r\n").half_close();
+    client.send("nonsense\r\n\r\n");
+    server.wait_for_connections(1);
+    server.turns.time(1);
+    let mut busy = server.hold();
+    // Both directions are shut when the worker looks again, and there is something to read.
+    client.send("x".repeat(100_000)).half_close();
+    meets.send(()).unwrap();
+    assert_eq!(busy.response().text(), "/meeting ");
     assert_eq!(client.response().status, 400);
     client.is_closed();
-    server.wait_for_connections(0);
 }
 
 #[test]

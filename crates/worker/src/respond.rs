@@ -1,0 +1,211 @@
+//! From a complete request to its response: the app is called, and what comes of it.
+
+use std::mem;
+use std::time::Duration;
+
+use ironhorn_http::{FieldStorage, Request as Head};
+use ironhorn_unix::Monotonic;
+
+use crate::access_log::Entry;
+use crate::application::{Application, Body, Request};
+use crate::connection::{Client, Phase, Suspended};
+use crate::response::{Cut, Progress, Response};
+use crate::serve::{ConnectionOf, Next, Service, parsed_before};
+use crate::wire::Wire;
+
+/// What epoll has said of a client is believed for so long.
+const FRESH: Duration = Duration::from_millis(5);
+
+type ResponseOf<A> = Response<<A as Application>::Chunk, <A as Application>::Stream>;
+type SuspendedOf<A> = Suspended<<A as Application>::Chunk, <A as Application>::Stream>;
+
+/// How a request ended.
+enum Served<A: Application> {
+    /// The connection is ready for the next one.
+    Kept,
+    /// The response was the last one.
+    Last {
+        /// The client didn't ask for that, and may be sending the next request.
+        sends_on: bool,
+    },
+    Suspended(Box<SuspendedOf<A>>, Next),
+    /// It was cut short.
+    Cut,
+}
+
+impl<A: Application> Service<A> {
+    /// Runs the app for one request and sends what can be sent at once. `more`: bytes of another
+    /// request have arrived.
+    pub(crate) fn serve(
+        &mut self,
+        connection: &mut ConnectionOf<A>,
+        head: &Head<'_, '_>,
+        bytes: &[u8],
+        body: Body,
+        more: bool,
+    ) -> Option<Next> {
+        let started = Monotonic::now();
+        let client = &connection.client;
+        let told = connection.served && started.since(self.turn_began) < FRESH;
+        if !told && client.stream.is_hung_up() {
+            log::debug!(peer:? = client.peer; "client gone before its request was run");
+            return Some(Next::Close);
+        }
+        self.around.slot.begin_request(head.method.as_bytes(), head.target.as_ref(), started);
+        let mut wire = Wire::new(mem::take(&mut self.spare_head), head);
+        wire.persistent &= !self.around.options.keepalive.is_zero() && self.keeps(more);
+        let mut response: ResponseOf<A> = Response::new(wire, started);
+        let request = Request { head, peer: &client.peer, listener: client.listener };
+        let reply = self.app.call(&request, body, &mut response.live(client, &self.around));
+        if !response.wire.head_sent() {
+            // The worker may have been asked to leave in the meantime.
+            response.wire.persistent &= self.keeps(more);
+        }
+        let progress = response.begin(reply, client, &self.around);
+        let served = match self.suspends(progress) {
+            Some(next) => {
+                let suspended = Suspended { head: bytes.to_vec(), response };
+                Served::Suspended(Box::new(suspended), next)
+            }
+            None => self.finish(client, head, &mut response, progress),
+        };
+        self.settle(connection, served, more)
+    }
+
+    /// Whether a connection is kept. A worker that leaves keeps it for what the client has sent
+    /// already: it would be lost otherwise. Who sends on and on meets graceful_timeout.
+    fn keeps(&self, more: bool) -> bool {
+        // While the app runs, the order to leave waits in the channel; the board tells of it.
+        more || !(self.closing || self.around.slot.is_asked_to_leave())
+    }
+
+    /// Goes on with a response that waited.
+    pub(crate) fn go_on(
+        &mut self,
+        connection: &mut ConnectionOf<A>,
+        mut suspended: Box<SuspendedOf<A>>,
+    ) -> Option<Next> {
+        let client = &connection.client;
+        let response = &mut suspended.response;
+        let mut storage = FieldStorage::new();
+        let head = parsed_before(&suspended.head, &mut storage, &self.around.options.limits);
+        let now = Monotonic::now();
+        self.around.slot.begin_request(head.method.as_bytes(), head.target.as_ref(), now);
+        let progress = response.advance(client, &self.around);
+        let served = match self.suspends(progress) {
+            Some(next) => Served::Suspended(suspended, next),
+            None => self.finish(client, &head, response, progress),
+        };
+        let more = !connection.buffer.is_empty();
+        self.settle(connection, served, more)
+    }
+
+    /// Tries a last time to send something of a response that waits. poll(2) calls a socket
+    /// writable only when a good part of its buffer is free; a slow client frees it bit by bit.
+    pub(crate) fn try_once_more(
+        &mut self,
+        connection: &mut ConnectionOf<A>,
+        scratch: &mut [u8],
+    ) -> Next {
+        if let Phase::Responding(suspended) = &mut connection.phase {
+            suspended.response.progressed = false;
+        }
+        let next = self.resume(connection, scratch);
+        match &connection.phase {
+            Phase::Responding(waiting) if !waiting.response.progressed => self.lost(connection),
+            _ => next,
+        }
+    }
+
+    /// The client is away: the app's close() runs, the log gets its line.
+    pub(crate) fn lost(&mut self, connection: &mut ConnectionOf<A>) -> Next {
+        if let Phase::Responding(mut suspended) = mem::replace(&mut connection.phase, Phase::Head) {
+            let mut storage = FieldStorage::new();
+            let limits = &self.around.options.limits;
+            let head = parsed_before(&suspended.head, &mut storage, limits);
+            let progress = suspended.response.cut(Cut::ClientGone);
+            self.finish(&connection.client, &head, &mut suspended.response, progress);
+        }
+        Next::Close
+    }
+
+    /// Whether a response waits, and for what. A request whose client keeps it waiting isn't the
+    /// app's to answer for: its time stops.
+    fn suspends(&self, progress: Progress) -> Option<Next> {
+        let next = match progress {
+            Progress::Blocked => Next::Wait,
+            Progress::Yielded => Next::Again,
+            Progress::Finished | Progress::Cut(_) => return None,
+        };
+        self.around.slot.pause_request();
+        Some(next)
+    }
+
+    /// The response has gone as far as it will: logs it and keeps its memory.
+    fn finish(
+        &mut self,
+        client: &Client,
+        head: &Head<'_, '_>,
+        response: &mut ResponseOf<A>,
+        progress: Progress,
+    ) -> Served<A> {
+        self.around.slot.end_request();
+        let wire = &mut response.wire;
+        let path = || head.path().escape_ascii();
+        if wire.excess > 0 {
+            log::warn!(method = head.method, path:% = path(), excess = wire.excess;
+                "response longer than its Content-Length; the rest was dropped");
+        }
+        if wire.missing > 0 {
+            log::warn!(method = head.method, path:% = path(), missing = wire.missing;
+                "response shorter than its Content-Length; connection closed");
+        }
+        if let Some(access_log) = &mut self.access_log {
+            access_log.add(&Entry {
+                request: Some(head),
+                received: b"",
+                peer: &client.peer,
+                status: wire.head.status(),
+                response: Some(&wire.head),
+                body_bytes: wire.body_bytes,
+                elapsed: Monotonic::now().since(response.started),
+                environ: &response.environ,
+            });
+        }
+        self.spare_head = mem::take(&mut wire.head);
+        match progress {
+            Progress::Cut(why) => {
+                log::debug!(method = head.method, path:% = path(), why:?; "response cut short");
+                // A client that is still there sees by its framing that the response isn't whole,
+                // unless that is to end with the connection. To one that isn't, the kernel should
+                // not go on sending what it holds.
+                if why == Cut::ClientGone || wire.ends_with_connection() {
+                    client.stream.reset_on_close();
+                }
+                Served::Cut
+            }
+            _ if wire.persistent => Served::Kept,
+            _ => Served::Last { sends_on: head.persistent },
+        }
+    }
+
+    fn settle(
+        &mut self,
+        connection: &mut ConnectionOf<A>,
+        served: Served<A>,
+        more: bool,
+    ) -> Option<Next> {
+        match served {
+            Served::Kept => {
+                connection.next_cycle();
+                None
+            }
+            Served::Last { sends_on } => Some(self.close(connection, more || sends_on)),
+            Served::Suspended(suspended, next) => {
+                connection.phase = Phase::Responding(suspended);
+                Some(next)
+            }
+            Served::Cut => Some(Next::Close),
+        }
+    }
+}

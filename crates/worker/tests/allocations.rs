@@ -1,0 +1,114 @@
+//! A small request on a connection that is kept costs no allocation.
+//!
+//! Alone in its program, as allocations of every thread are counted.
+
+#![allow(clippy::unwrap_used, reason = "tests panic; clippy spares only #[test] functions")]
+
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "serve/client.rs"]
+mod client;
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "serve/harness.rs"]
+mod harness;
+
+use std::alloc::System;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use ironhorn_unix::{
+    Address, BindOptions, Board, Listener, Local, Received, Signals, ToMaster, ToWorker, channel,
+};
+use ironhorn_worker::{
+    Application, Body, Chunks, Context, Exchange, Failed, Left, Reply, Request, Stream, run,
+};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const REQUEST: &[u8] = b"GET /path?query HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\
+                         User-Agent: a client\r\nCookie: a=b; c=d\r\n\r\n";
+
+/// An app that allocates nothing itself.
+struct Hello;
+
+enum NoStream {}
+
+impl Stream for NoStream {
+    type Chunk = &'static [u8];
+
+    fn next(&mut self, _: &mut dyn Exchange) -> Result<Option<&'static [u8]>, Failed> {
+        match *self {}
+    }
+
+    fn close(&mut self) {
+        match *self {}
+    }
+}
+
+impl Application for Hello {
+    type Chunk = &'static [u8];
+    type Stream = NoStream;
+
+    fn call(
+        &mut self,
+        _: &Request<'_>,
+        _: Body,
+        exchange: &mut dyn Exchange,
+    ) -> Reply<&'static [u8], NoStream> {
+        let head = exchange.head();
+        head.set_status(b"200 OK").unwrap();
+        head.push_field(b"Content-Type", b"text/plain").unwrap();
+        Reply::Complete(Chunks::One(b"Hello, world!\n"))
+    }
+
+    fn while_idle<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T {
+        wait()
+    }
+}
+
+#[test]
+fn a_small_request_allocates_nothing() {
+    let address: Address = "127.0.0.1:0".parse().unwrap();
+    let listener = Listener::bind(&address, &BindOptions::default()).unwrap();
+    let Local::Inet(local) = *listener.local() else { panic!("{:?}", listener.local()) };
+    let (master, channel) = channel().unwrap();
+    let slot = Board::new(1).unwrap().slot(1);
+    let worker = std::thread::spawn(move || {
+        let context = Context {
+            options: harness::Setup::new().options,
+            listeners: vec![listener],
+            channel,
+            signals: Signals::install(&[]).unwrap(),
+            slot,
+            access_log: None,
+            reopen_logs: &mut || {},
+        };
+        run(context, Hello).unwrap()
+    });
+    let mut client = TcpStream::connect(local).unwrap();
+    client.set_nodelay(true).unwrap();
+    client.set_read_timeout(Some(harness::PATIENCE)).unwrap();
+    while master.receive().unwrap() != Received::Message(ToMaster::Ready) {
+        std::thread::yield_now();
+    }
+
+    let mut answer = [0; 1024];
+    let mut exchange = || {
+        client.write_all(REQUEST).unwrap();
+        let mut length = 0;
+        while !answer[..length].ends_with(b"Hello, world!\n") {
+            length += client.read(&mut answer[length..]).unwrap();
+        }
+    };
+    // The first ones make room for all that follow.
+    (0..10).for_each(|_| exchange());
+    let region = Region::new(ALLOCATOR);
+    (0..1000).for_each(|_| exchange());
+    let counted = region.change();
+    assert_eq!((counted.allocations, counted.reallocations), (0, 0));
+
+    drop(client);
+    master.send(ToWorker::Stop).unwrap();
+    assert_eq!(worker.join().unwrap(), Left::Drained);
+}
