@@ -171,10 +171,8 @@ def garbage(chance: random.Random, size: int) -> bytes:
     return bytes(data)
 
 
-def test_an_app_that_forks(stage: Stage) -> None:
-    """A child of the app is not a worker, holds no connection of ours, and is not reaped under the
-    app's feet.
-    """
+def test_an_app_that_runs_a_program(stage: Stage) -> None:
+    """A child of the app is not a worker, and is not reaped under the app's feet."""
     (stage.directory / "forking.py").write_text(
         "import subprocess, sys\n"
         "def app(environ, start_response):\n"
@@ -185,6 +183,78 @@ def test_an_app_that_forks(stage: Stage) -> None:
     server = stage.serve("forking:app")
     for _ in range(5):
         assert server.get("/").body == b"5"
+
+
+@pytest.mark.parametrize("signum", ["SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP"])
+def test_an_app_that_forks(stage: Stage, signum: str) -> None:
+    """A signal for a child of the app is the child's: it ends, and the worker does not notice."""
+    (stage.directory / "forking.py").write_text(
+        "import os, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "def app(environ, start_response):\n"
+        "    ready, child_ready = os.pipe()\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n"
+        "        os.write(child_ready, b'.')\n"
+        "        while True:\n"
+        "            signal.pause()\n"
+        "    os.read(ready, 1)\n"
+        f"    os.kill(child, signal.{signum})\n"
+        "    status = os.waitpid(child, 0)[1]\n"
+        "    start_response('200 OK', [])\n"
+        "    return [signal.Signals(os.WTERMSIG(status)).name.encode()]\n"
+    )
+    server = stage.serve("forking:app")
+    server.allow_log("the app's handler for this signal is not used")
+    before = server.workers()
+    assert server.get("/").body == signum.encode()
+    assert server.get("/").body == signum.encode()
+    assert server.workers() == before
+    assert not server.log.matching("draining")
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "start_response('200 OK', []); return []",
+        "raise SystemExit(3)",
+        "raise ValueError('child')",
+    ],
+)
+def test_an_app_whose_child_comes_back(stage: Stage, end: str) -> None:
+    """The answer is the worker's to send, once, and the child's end is its own."""
+    (stage.directory / "returning.py").write_text(
+        "import os\n"
+        "def app(environ, start_response):\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n"
+        f"        {end}\n"
+        "    status = os.waitpid(child, 0)[1]\n"
+        "    start_response('200 OK', [('Content-Type', 'text/plain')])\n"
+        "    return [b'%d' % os.waitstatus_to_exitcode(status)]\n"
+    )
+    server = stage.serve("returning:app")
+    server.allow_log(
+        "process forked by the app failed", "Traceback", "ValueError", "Assertion", "^ "
+    )
+    before = server.workers()
+    with server.connect() as wire:
+        for _ in range(3):
+            wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert wire.read_response().body in {b"0", b"1", b"3"}
+    assert server.workers() == before
+
+
+def test_the_request_of_a_worker_that_dies_is_named(stage: Stage) -> None:
+    (stage.directory / "dying.py").write_text(
+        "import os\ndef app(environ, start_response):\n    os._exit(9)\n"
+    )
+    server = stage.serve("dying:app", access_logfile="-", access_logformat="%(s)s %(r)s")
+    with server.connect() as wire:
+        wire.send(b"GET /last?x=1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert wire.read_to_end() == b""
+    server.log.wait_for_line(r'request lost request="GET /last\?x=1"')
+    server.output.wait_for_line(r"^0 GET /last\?x=1$")
 
 
 def test_an_app_with_threads_of_its_own(stage: Stage) -> None:

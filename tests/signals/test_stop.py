@@ -4,11 +4,13 @@ code.
 
 from __future__ import annotations
 
+import os
 import signal
 import time
+from collections.abc import Callable
 
 import pytest
-from harness import Server, Stage, Wire, wait_until
+from harness import Gate, Server, Stage, Wire, wait_until
 from harness.process import scaled
 
 STOPPING = r"\bstopping\b|Handling signal"
@@ -220,3 +222,32 @@ def test_a_client_that_never_finishes_its_request_does_not_hold_it_for_ever(stag
         started = begin_stop(server)
         assert server.wait_exit() == 0
         assert time.monotonic() - started <= 2 + scaled(1.5)
+
+
+def test_what_the_app_has_left_to_do(stage: Stage, gate: Callable[[str], Gate]) -> None:
+    """As at the end of any Python program: threads that are no daemons are waited for, then the
+    functions of atexit run; and a HUP to the worker does not end that.
+    """
+    (stage.directory / "leaving.py").write_text(
+        "import atexit, threading\n"
+        "from meeting import meet, note\n"
+        "from toolbox import app as toolbox\n"
+        "atexit.register(note, 'left', 'atexit')\n"
+        "def work():\n"
+        "    meet('work')\n"
+        "    note('left', 'thread')\n"
+        "def app(environ, start_response):\n"
+        "    threading.Thread(target=work).start()\n"
+        "    return toolbox(environ, start_response)\n"
+    )
+    point = gate("work")
+    server = stage.serve("leaving:app")
+    assert server.get("/hello").status == 200
+    point.wait_arrived()
+    worker = server.worker()
+    server.send(signal.SIGTERM)
+    server.log.wait_for_line(r"\bdraining\b")
+    os.kill(worker, signal.SIGHUP)
+    point.let_pass()
+    server.log.wait_for_line(r"\bexited reason=asked\b")
+    assert (stage.directory / "left").read_text().split() == ["thread", "atexit"]

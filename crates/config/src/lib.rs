@@ -126,9 +126,11 @@ pub fn resolve(sources: &Sources) -> Result<Resolved, Stop> {
     for source in [file, environment, arguments, command_line] {
         values.replace_with(source);
     }
-    if values.get("app").is_none_or(|app| app.items.is_empty())
-        && !errors.iter().any(|error| error.key == "app")
-    {
+    // A file that can't be read may well name it.
+    let explained = |error: &ConfigError| {
+        error.key == "app" || matches!(error.problem, Problem::Unreadable(_) | Problem::Syntax(_))
+    };
+    if values.get("app").is_none_or(|app| app.items.is_empty()) && !errors.iter().any(explained) {
         errors.push(ConfigError::missing_app());
     }
     if !errors.is_empty() {

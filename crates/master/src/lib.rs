@@ -60,11 +60,15 @@ pub struct Options {
 
 /// What the master needs of the server around it.
 pub trait Host {
-    /// Reads the settings again and binds new listeners for `generation`.
+    /// Reads the settings again and binds new listeners for `generation`. What concerns the
+    /// master itself, such as its log, waits for [`Host::adopt`]: the generation may not boot.
     ///
     /// # Errors
     /// Says why not; then nothing has changed. The master logs it, once.
     fn reload(&mut self, generation: u32) -> Result<Options, String>;
+
+    /// `generation` has taken over: the master's own log, pid file and so on follow its settings.
+    fn adopt(&mut self, generation: u32);
 
     /// No worker of `generation` is left and none will come: its listeners and settings may go.
     fn drop_generation(&mut self, generation: u32);
@@ -79,6 +83,9 @@ pub trait Host {
 
     /// What must happen around each fork.
     fn fork_hooks(&self) -> &dyn ForkHooks;
+
+    /// A worker of `generation` died while it was in `request` ("GET /path"), for `age`.
+    fn request_lost(&mut self, _generation: u32, _request: &str, _age: Duration) {}
 
     /// Opens the log files again (they were moved away).
     fn reopen_logs(&mut self);

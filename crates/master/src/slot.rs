@@ -61,6 +61,8 @@ pub enum Slot {
         worker: Worker,
         /// When it was asked, or began by itself.
         since: Monotonic,
+        /// When its request is to be looked at.
+        check_at: Option<Monotonic>,
     },
     /// Finishing what it has; the server ends.
     Stopping {

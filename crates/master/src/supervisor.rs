@@ -22,7 +22,7 @@ use ironhorn_unix::{
     State, ToMaster, ToWorker, WorkerEnd, channel, die_with_parent, exit_now, fork, ignore, kill,
     reap, reap_orphans,
 };
-use log::{debug, error};
+use log::{debug, error, warn};
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 
 use crate::{
@@ -194,8 +194,14 @@ impl<'h> Supervisor<'h> {
             };
             child.reaped = true;
             self.hear_worker(nr)?;
-            let requests = self.board.slot(nr).read().requests;
+            let seen = self.board.slot(nr).read();
             self.board.slot(nr).reset();
+            let lost = seen.busy_since.map(|since| Monotonic::now().since(since));
+            if let Some((age, generation)) = lost.zip(self.fleet.generation_of(nr)) {
+                warn!(worker = nr, generation, request = seen.request, age:? = age; "request lost");
+                self.host.request_lost(generation, &seen.request, age);
+            }
+            let requests = seen.requests;
             if let Some(child) = self.children[nr - 1].take() {
                 self.unwatch(&child.channel);
             }
@@ -282,6 +288,7 @@ impl<'h> Supervisor<'h> {
                 }
             }
             Action::Reload { generation } => self.reload(generation),
+            Action::Adopt { generation } => self.host.adopt(generation),
             Action::DropGeneration { generation } => self.host.drop_generation(generation),
             Action::ReopenLogs => self.host.reopen_logs(),
             Action::StopListening => self.host.stop_listening(),

@@ -6,7 +6,7 @@ use ironhorn_config::Settings;
 use ironhorn_http::Limits;
 use ironhorn_master::command::WORKER_COMMANDS;
 use ironhorn_master::{ExitCode, WorkerSeat};
-use ironhorn_unix::{Listener, Local, Signal};
+use ironhorn_unix::{Listener, Local, Monotonic, Signal};
 use ironhorn_worker::{Context, Left, Options};
 use pyo3::prelude::*;
 
@@ -15,7 +15,7 @@ use crate::environ::HeaderMap;
 use crate::gateway::{self, Gateway, GatewayOptions};
 use crate::generation::open_access_log;
 use crate::host::heartbeat;
-use crate::{logging, traceback};
+use crate::{forks, logging, traceback};
 
 /// How long a worker that can't boot waits for the one that says why.
 const REPORT_PATIENCE: Duration = Duration::from_secs(1);
@@ -34,15 +34,19 @@ pub(crate) fn run(
         return ExitCode::RUNTIME;
     }
     mask.unblock();
+    if let Err(error) = forks::watch(py, &listeners) {
+        log::error!(traceback = traceback::render(py, &error); "cannot watch the app's forks");
+        return ExitCode::RUNTIME;
+    }
     let app = match load(py, settings) {
         Ok(app) => app,
         Err(error) => {
             // Every worker of a generation fails alike: one tells why.
-            if board.claim_boot_report(generation) {
+            if board.claim_boot_report(generation, Monotonic::now()) {
                 report(&error);
-                board.boot_report_is_written(generation);
+                board.boot_report_is_written();
             } else {
-                board.wait_for_boot_report(generation, REPORT_PATIENCE);
+                board.wait_for_boot_report(REPORT_PATIENCE);
             }
             return load_code(&error);
         }
@@ -73,7 +77,7 @@ pub(crate) fn run(
         options: worker_options(settings),
         listeners,
         channel,
-        signals,
+        signals: &mut signals,
         slot,
         access_log,
         reopen_logs: &mut || logging::reopen(settings),
@@ -125,9 +129,11 @@ fn set_environment(py: Python<'_>, variables: &[(String, String)]) -> PyResult<(
     variables.iter().try_for_each(|(name, value)| environ.set_item(name, value))
 }
 
-/// What the app registered with `atexit`: the process ends without unwinding the interpreter.
+/// What CPython does when a program ends: waits for threads that are no daemons, then runs what
+/// was registered with `atexit`. The process ends without finalizing the interpreter.
 fn run_exit_functions(py: Python<'_>) {
     let run = || -> PyResult<()> {
+        py.import("threading")?.call_method0("_shutdown")?;
         py.import("atexit")?.call_method0("_run_exitfuncs")?;
         let sys = py.import("sys")?;
         for stream in ["stdout", "stderr"] {

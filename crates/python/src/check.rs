@@ -1,5 +1,7 @@
 //! `--check-config`: everything that a start would need, tried without serving.
 
+use std::path::Path;
+
 use ironhorn_config::Settings;
 use ironhorn_master::ExitCode;
 use ironhorn_unix::{BindError, Listener};
@@ -27,12 +29,8 @@ pub(crate) fn run(py: Python<'_>, settings: &Settings) -> i32 {
             code = fail(ExitCode::RUNTIME, &format!("cannot open the log {error}"));
         }
     }
-    if let Some(directory) = settings.pid.as_deref().and_then(std::path::Path::parent) {
-        let directory = if directory.as_os_str().is_empty() { ".".as_ref() } else { directory };
-        if let Err(error) = tempfile::tempfile_in(directory) {
-            let message = format!("cannot write the pidfile in {}: {error}", directory.display());
-            code = fail(ExitCode::RUNTIME, &message);
-        }
+    if let Err(message) = pidfile(settings) {
+        code = fail(ExitCode::RUNTIME, &message);
     }
     match boot::load(py, settings) {
         Ok(_) if code == ExitCode::OK => print("configuration is valid\n"),
@@ -45,4 +43,13 @@ pub(crate) fn run(py: Python<'_>, settings: &Settings) -> i32 {
             fail(boot::load_code(&error), &text)
         }
     }
+}
+
+/// Whether the pidfile could be written.
+pub(crate) fn pidfile(settings: &Settings) -> Result<(), String> {
+    let Some(directory) = settings.pid.as_deref().and_then(Path::parent) else { return Ok(()) };
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    tempfile::tempfile_in(directory)
+        .map(drop)
+        .map_err(|error| format!("cannot write the pidfile in {}: {error}", directory.display()))
 }

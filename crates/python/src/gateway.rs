@@ -19,6 +19,7 @@ use pyo3::prelude::*;
 use crate::environ::{Constants, EnvironError, Environs, HeaderMap};
 use crate::errors::ErrorStream;
 use crate::file_wrapper::FileWrapper;
+use crate::forks;
 use crate::input::{Input, Inputs};
 use crate::interrupts::Interrupts;
 use crate::response_body::{Chunk, ResponseBody, known_chunks};
@@ -122,7 +123,11 @@ impl<'py> Application for Gateway<'py> {
                 return Reply::Failed;
             }
         };
-        match run(&self.app, &mut response, exchange) {
+        let answer = run(&self.app, &mut response, exchange);
+        if forks::is_forked() {
+            forks::leave(self.py, answer.as_ref().err());
+        }
+        match answer {
             Ok(answer) => {
                 response.tell_access_log(exchange);
                 answer.into_reply(response)
@@ -208,6 +213,7 @@ fn run<'py>(
 fn refuse<'py>(exchange: &mut dyn Exchange) -> Reply<Chunk<'py>, ResponseBody<'py>> {
     log::debug!("refused: a field name has an underscore");
     exchange.head().set_status(b"400 Bad Request").expect("invariant: a valid status");
+    exchange.close_after();
     Reply::Complete(Chunks::None)
 }
 

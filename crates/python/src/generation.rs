@@ -1,6 +1,6 @@
 //! One generation: the settings and listeners that its workers run with.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
 use ironhorn_config::{AccessLogFormat, LogFile, Settings};
@@ -15,22 +15,25 @@ pub(crate) struct Generation {
 }
 
 impl Generation {
-    /// Listens where the settings say; what `former` listens on already is kept.
-    pub(crate) fn bind(settings: Settings, former: Option<&Self>) -> Result<Self, BindError> {
+    /// Listens where the settings say; what one of the `living` listens on already is kept.
+    pub(crate) fn bind(settings: Settings, living: &Generations) -> Result<Self, BindError> {
         let options =
             BindOptions { backlog: settings.backlog, reuse_port: false, mode: mode(&settings) };
         let mut seen = HashSet::new();
         let mut generation = Self { settings: settings.clone(), listeners: Vec::new() };
-        for address in settings.bind.iter().filter(|address| seen.insert(*address)) {
-            let kept = former.and_then(|former| former.listener(address)).map(Rc::clone);
-            let bound = match kept {
-                Some(listener) => Ok(listener),
+        for address in &settings.bind {
+            if !seen.insert(address) {
+                log::warn!(address:%; "listed more than once in bind");
+                continue;
+            }
+            let bound = match living.listener(address) {
+                Some(listener) => Ok(Rc::clone(listener)),
                 None => Listener::bind(address, &options).map(Rc::new),
             };
             match bound {
                 Ok(listener) => generation.listeners.push(listener),
                 Err(error) => {
-                    generation.unlink_unless_in(former);
+                    generation.unlink_unless_in(living);
                     return Err(error);
                 }
             }
@@ -38,8 +41,25 @@ impl Generation {
         Ok(generation)
     }
 
-    fn listener(&self, address: &Address) -> Option<&Rc<Listener>> {
-        self.listeners.iter().find(|listener| listener.address() == address)
+    /// Leaves no socket files behind, but for those of listeners that the `living` have too.
+    pub(crate) fn unlink_unless_in(&self, living: &Generations) {
+        for listener in self.listeners.iter().filter(|listener| !living.listen(listener)) {
+            listener.unlink();
+        }
+    }
+
+    /// Says where connections are taken, but for listeners that the `living` have too.
+    pub(crate) fn announce_unless_in(&self, living: &Generations) {
+        for listener in self.listeners.iter().filter(|listener| !living.listen(listener)) {
+            log::info!(address = whereabouts(listener); "listening");
+        }
+    }
+
+    /// Says where connections are taken no more, but for listeners that the `living` have too.
+    pub(crate) fn announce_end_unless_in(&self, living: &Generations) {
+        for listener in self.listeners.iter().filter(|listener| !living.listen(listener)) {
+            log::info!(address = whereabouts(listener); "closed");
+        }
     }
 
     /// Whether everything that this one listens on is also `other`'s.
@@ -47,26 +67,52 @@ impl Generation {
         self.listeners.iter().all(|listener| other.listens(listener))
     }
 
-    /// Leaves no socket files behind, but for those of listeners that `former` has too.
-    pub(crate) fn unlink_unless_in(&self, former: Option<&Self>) {
-        for listener in &self.listeners {
-            if !former.is_some_and(|former| former.listens(listener)) {
-                listener.unlink();
-            }
-        }
-    }
-
-    /// Says where connections are taken, but for listeners that `former` has too.
-    pub(crate) fn announce_unless_in(&self, former: Option<&Self>) {
-        for listener in &self.listeners {
-            if !former.is_some_and(|former| former.listens(listener)) {
-                log::info!(address = whereabouts(listener); "listening");
-            }
-        }
-    }
-
-    pub(crate) fn listens(&self, listener: &Rc<Listener>) -> bool {
+    fn listens(&self, listener: &Rc<Listener>) -> bool {
         self.listeners.iter().any(|other| Rc::ptr_eq(other, listener))
+    }
+}
+
+/// The generations that have workers or are to have them, by number.
+#[derive(Default)]
+pub(crate) struct Generations(BTreeMap<u32, Generation>);
+
+impl Generations {
+    pub(crate) fn get(&self, number: u32) -> Option<&Generation> {
+        self.0.get(&number)
+    }
+
+    pub(crate) fn insert(&mut self, number: u32, generation: Generation) {
+        self.0.insert(number, generation);
+    }
+
+    pub(crate) fn remove(&mut self, number: u32) -> Option<Generation> {
+        self.0.remove(&number)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut Generation> {
+        self.0.values_mut()
+    }
+
+    /// The listener of this address, whichever generation bound it.
+    fn listener(&self, address: &Address) -> Option<&Rc<Listener>> {
+        // The same relative path is another socket in another directory.
+        let path = match address {
+            Address::Unix(path) => Some(Local::Unix(std::path::absolute(path).ok()?)),
+            _ => None,
+        };
+        let is_it = |listener: &&Rc<Listener>| match &path {
+            Some(path) => listener.local() == path,
+            None => listener.address() == address,
+        };
+        self.0.values().rev().flat_map(|generation| &generation.listeners).find(is_it)
+    }
+
+    fn listen(&self, listener: &Rc<Listener>) -> bool {
+        self.0.values().any(|generation| generation.listens(listener))
     }
 }
 

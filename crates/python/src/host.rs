@@ -1,7 +1,5 @@
 //! The server as its master sees it: settings, listeners, and what a worker is made of.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use ironhorn_config::{Settings, Sources, Stop, resolve};
@@ -10,17 +8,17 @@ use ironhorn_unix::{ForkHooks, Listener, Pidfile, set_process_title, set_umask};
 use pyo3::prelude::*;
 
 use crate::fork_hooks::PythonHooks;
-use crate::generation::{Generation, open_access_log, whereabouts};
-use crate::{boot, logging};
+use crate::generation::{Generation, Generations, open_access_log};
+use crate::{boot, check, logging};
 
 /// Everything that outlives a worker.
 pub(crate) struct Server<'py> {
     py: Python<'py>,
     hooks: PythonHooks<'py>,
-    sources: Sources,
-    /// By number; the first is 1.
-    generations: BTreeMap<u32, Generation>,
-    /// The one that new workers are made of.
+    launch: Launch,
+    generations: Generations,
+    /// The generation that the master's own log, directory and pid file follow.
+    serving: u32,
     pidfile: Option<Pidfile>,
 }
 
@@ -28,59 +26,51 @@ impl<'py> Server<'py> {
     /// A server whose first generation is bound.
     pub(crate) fn new(
         py: Python<'py>,
-        sources: Sources,
+        launch: Launch,
         first: Generation,
         pidfile: Option<Pidfile>,
     ) -> Self {
-        let generations = BTreeMap::from([(FIRST_GENERATION, first)]);
-        Self { py, hooks: PythonHooks::new(py), sources, generations, pidfile }
+        let mut generations = Generations::default();
+        generations.insert(FIRST_GENERATION, first);
+        let hooks = PythonHooks::new(py);
+        Self { py, hooks, launch, generations, serving: FIRST_GENERATION, pidfile }
     }
 
-    fn newest(&self) -> &Generation {
-        let newest = self.generations.last_key_value();
-        newest.expect("invariant: a server has a generation until it ends").1
+    fn serving(&self) -> &Settings {
+        let serving = self.generations.get(self.serving);
+        &serving.expect("invariant: the generation that serves is kept").settings
     }
 
-    /// Settings that are valid and can be carried out; nothing has changed if not.
+    /// Settings that are valid and listeners that are bound; nothing else has changed.
     fn prepare(&self) -> Result<Generation, String> {
-        let settings = match resolve(&self.sources) {
+        let settings = match resolve(&self.launch.sources) {
             Ok(resolved) => resolved.settings,
             Err(Stop::Errors(errors)) => return Err(errors.to_string()),
             Err(Stop::Help(_) | Stop::Version(_)) => {
                 return Err("the command line asks for help".to_owned());
             }
         };
-        enter_directory(&self.sources, &settings)?;
-        let prepared = open_access_log(&settings).and_then(|_| {
+        // Relative paths start in the new directory; the master itself stays where it is.
+        let prepared = self.launch.enter(&settings).and_then(|()| {
+            open_access_log(&settings)?;
+            check::pidfile(&settings)?;
             logging::check(&settings.error_logfile)
                 .map_err(|error| format!("cannot open the log {error}"))?;
-            Generation::bind(settings, Some(self.newest())).map_err(|error| error.to_string())
+            Generation::bind(settings, &self.generations).map_err(|error| error.to_string())
         });
-        if prepared.is_err() {
-            enter_directory(&self.sources, &self.newest().settings)?;
-        }
+        self.launch.enter(self.serving())?;
         prepared
     }
 
     /// The pidfile follows the setting.
-    fn move_pidfile(&mut self, wanted: Option<&PathBuf>) {
-        let present = self.pidfile.as_ref().map(Pidfile::path);
-        if present == wanted.map(PathBuf::as_path) {
+    fn move_pidfile(&mut self) {
+        let wanted = self.serving().pid.clone();
+        if self.pidfile.as_ref().map(Pidfile::path) == wanted.as_deref() {
             return;
         }
-        match wanted.map(|path| Pidfile::create(path)).transpose() {
+        match wanted.as_deref().map(Pidfile::create).transpose() {
             Ok(created) => self.pidfile = created,
             Err(error) => log::error!(error:%; "pidfile not moved"),
-        }
-    }
-
-    /// Closes what no generation listens on any more.
-    fn close(dropped: Generation, left: &BTreeMap<u32, Generation>) {
-        for listener in dropped.listeners {
-            if !left.values().any(|generation| generation.listens(&listener)) {
-                log::info!(address = whereabouts(&listener); "closed");
-                listener.unlink();
-            }
         }
     }
 }
@@ -91,22 +81,29 @@ pub(crate) const FIRST_GENERATION: u32 = 1;
 impl Host for Server<'_> {
     fn reload(&mut self, generation: u32) -> Result<Options, String> {
         let prepared = self.prepare()?;
-        prepared.announce_unless_in(Some(self.newest()));
+        prepared.announce_unless_in(&self.generations);
         let options = master_options(&prepared.settings);
-        self.move_pidfile(prepared.settings.pid.as_ref());
-        configure_logging(&prepared.settings, &self.sources);
         self.generations.insert(generation, prepared);
         Ok(options)
     }
 
-    fn drop_generation(&mut self, generation: u32) {
-        if let Some(dropped) = self.generations.remove(&generation) {
-            Self::close(dropped, &self.generations);
+    fn adopt(&mut self, generation: u32) {
+        self.serving = generation;
+        if let Err(error) = self.launch.enter(self.serving()) {
+            log::error!(error; "the master stays in its directory");
         }
+        self.move_pidfile();
+        self.launch.configure_logging(self.serving());
+    }
+
+    fn drop_generation(&mut self, generation: u32) {
+        let Some(dropped) = self.generations.remove(generation) else { return };
+        dropped.announce_end_unless_in(&self.generations);
+        dropped.unlink_unless_in(&self.generations);
     }
 
     fn keeps_listeners(&self, old: u32, new: u32) -> bool {
-        match (self.generations.get(&old), self.generations.get(&new)) {
+        match (self.generations.get(old), self.generations.get(new)) {
             (Some(old), Some(new)) => old.is_covered_by(new),
             _ => false,
         }
@@ -117,7 +114,7 @@ impl Host for Server<'_> {
         if let Some(pidfile) = self.pidfile.take() {
             pidfile.disown();
         }
-        let Some(generation) = self.generations.remove(&seat.generation) else {
+        let Some(generation) = self.generations.remove(seat.generation) else {
             log::error!("no settings for this generation");
             return ExitCode::RUNTIME;
         };
@@ -134,7 +131,11 @@ impl Host for Server<'_> {
         self.generations.clear();
         let settings = generation.settings.clone();
         drop(generation);
-        configure_logging(&settings, &self.sources);
+        if let Err(error) = self.launch.enter(&settings) {
+            log::error!("{error}");
+            return ExitCode::RUNTIME;
+        }
+        self.launch.configure_logging(&settings);
         set_process_title(&format!("ironhorn: worker {} [{}]", seat.nr, name(&settings)));
         boot::run(self.py, &settings, listeners, seat)
     }
@@ -143,8 +144,17 @@ impl Host for Server<'_> {
         &self.hooks
     }
 
+    fn request_lost(&mut self, generation: u32, request: &str, age: Duration) {
+        let Some(generation) = self.generations.get(generation) else { return };
+        match open_access_log(&generation.settings) {
+            Ok(None) => {}
+            Ok(Some(mut access_log)) => access_log.add_lost(request, age),
+            Err(error) => log::error!("{error}"),
+        }
+    }
+
     fn reopen_logs(&mut self) {
-        logging::reopen(&self.newest().settings);
+        logging::reopen(self.serving());
     }
 
     fn stop_listening(&mut self) {
@@ -156,7 +166,7 @@ impl Host for Server<'_> {
     }
 
     fn describe(&mut self, state: &str) {
-        set_process_title(&format!("ironhorn: master [{}] {state}", name(&self.newest().settings)));
+        set_process_title(&format!("ironhorn: master [{}] {state}", name(self.serving())));
     }
 }
 
@@ -171,31 +181,44 @@ pub(crate) fn master_options(settings: &Settings) -> Options {
     }
 }
 
-/// Logs as the settings say; if that can't be, as before.
-fn configure_logging(settings: &Settings, sources: &Sources) {
-    if let Err(error) = logging::configure(settings, filters(sources).as_deref()) {
-        log::error!(error:%; "cannot open the log; lines go where they went before");
-    }
+/// How the command was started: what no reload changes.
+pub(crate) struct Launch {
+    sources: Sources,
+    umask: u32,
 }
 
-/// The value of IRONHORN_LOG.
-pub(crate) fn filters(sources: &Sources) -> Option<String> {
-    let (_, value) = sources.environment.iter().find(|(name, _)| name == "IRONHORN_LOG")?;
-    value.to_str().map(str::to_owned)
-}
-
-/// Goes to the directory that relative paths start from, and sets the umask for what is made.
-pub(crate) fn enter_directory(sources: &Sources, settings: &Settings) -> Result<(), String> {
-    let directory = match &settings.chdir {
-        Some(chdir) => sources.directory.join(chdir),
-        None => sources.directory.clone(),
-    };
-    std::env::set_current_dir(&directory)
-        .map_err(|error| format!("cannot change to {}: {error}", directory.display()))?;
-    if let Some(umask) = settings.umask {
+impl Launch {
+    pub(crate) fn new(sources: Sources) -> Self {
+        // The umask can only be read by setting it.
+        let umask = set_umask(0o077);
         set_umask(umask);
+        Self { sources, umask }
     }
-    Ok(())
+
+    /// Goes to the directory that relative paths start from, and sets the umask for what is made.
+    pub(crate) fn enter(&self, settings: &Settings) -> Result<(), String> {
+        let directory = match &settings.chdir {
+            Some(chdir) => self.sources.directory.join(chdir),
+            None => self.sources.directory.clone(),
+        };
+        std::env::set_current_dir(&directory)
+            .map_err(|error| format!("cannot change to {}: {error}", directory.display()))?;
+        set_umask(settings.umask.unwrap_or(self.umask));
+        Ok(())
+    }
+
+    /// The value of IRONHORN_LOG.
+    pub(crate) fn log_filters(&self) -> Option<&str> {
+        let mut variables = self.sources.environment.iter();
+        variables.find(|(name, _)| name == "IRONHORN_LOG")?.1.to_str()
+    }
+
+    /// Logs as the settings say; if that can't be, as before.
+    fn configure_logging(&self, settings: &Settings) {
+        if let Err(error) = logging::configure(settings, self.log_filters()) {
+            log::error!(error:%; "cannot open the log; lines go where they went before");
+        }
+    }
 }
 
 /// What the process titles call the server.

@@ -51,6 +51,11 @@ impl Drop for Interrupts<'_> {
     }
 }
 
+/// In a process that the app has forked: its signals are no business of the worker's loop.
+pub(crate) fn forget(py: Python<'_>) -> PyResult<()> {
+    set_wakeup_fd(py, -1)
+}
+
 fn set_wakeup_fd(py: Python<'_>, descriptor: RawFd) -> PyResult<()> {
     // A full pipe wakes the loop as well as one byte more would.
     let options = PyDict::new(py);

@@ -12,6 +12,7 @@ mod errors;
 mod ffi;
 mod file_wrapper;
 mod fork_hooks;
+mod forks;
 mod gateway;
 mod generation;
 mod host;

@@ -26,6 +26,16 @@ struct Lent {
 // lent it, see `Loan::with`.
 unsafe impl Send for Lent {}
 
+impl Lent {
+    /// Whether the exchange lies above the caller's frame: stacks grow downwards on every platform
+    /// that CPython runs greenlets on.
+    #[inline(never)]
+    fn is_further_up(&self) -> bool {
+        let here = 0u8;
+        std::ptr::from_ref(&here).addr() < self.exchange.cast::<u8>().addr().get()
+    }
+}
+
 impl Loan {
     pub(crate) fn new() -> Self {
         Self(Attached::new(None))
@@ -59,11 +69,14 @@ impl Loan {
         access: impl FnOnce(&mut dyn Exchange) -> R,
     ) -> Option<R> {
         let here = ThreadMark::current();
-        let mut lent = self.0.with(py, |place| place.take_if(|lent| lent.thread == here))?;
+        let mut lent = self
+            .0
+            .with(py, |place| place.take_if(|lent| lent.thread == here && lent.is_further_up()))?;
         // SAFETY: the pointer is from the `&mut` that `during` holds further up on this very
-        // stack (the marks of two live threads differ, and a loan ends with its thread at the
-        // latest), so it is valid and nobody else uses what it points to; and it has been taken
-        // out of its place, so a call from within `access` finds nothing.
+        // stack (the marks of two live threads differ, a loan ends with its thread at the latest,
+        // and a greenlet that was begun further up, whose frames may lie where the exchange was,
+        // is turned away), so it is valid and nobody else uses what it points to; and it has been
+        // taken out of its place, so a call from within `access` finds nothing.
         let result = access(unsafe { lent.exchange.as_mut() });
         self.0.with(py, |place| *place = Some(lent));
         Some(result)

@@ -51,7 +51,8 @@ pub(crate) fn configure(settings: &Settings, filters: Option<&str>) -> io::Resul
         LogFile::Standard => Sink::Stderr,
         LogFile::Path(path) => Sink::open(path)?,
     };
-    if settings.capture_output {
+    // The app runs in workers; the master keeps its streams, so that a reload can end this.
+    if settings.capture_output && WORKER.get().is_some() {
         sink.capture_output()?;
     }
     *SINK.lock().unwrap_or_else(PoisonError::into_inner) = sink;
@@ -77,7 +78,7 @@ pub(crate) fn configure(settings: &Settings, filters: Option<&str>) -> io::Resul
 pub(crate) fn reopen(settings: &Settings) {
     let LogFile::Path(path) = &settings.error_logfile else { return };
     let opened = Sink::open(path).and_then(|sink| {
-        if settings.capture_output {
+        if settings.capture_output && WORKER.get().is_some() {
             sink.capture_output()?;
         }
         Ok(sink)

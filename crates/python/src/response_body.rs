@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyIterator, PyList, PyString, PyTuple};
 
 use crate::errors::ErrorStream;
+use crate::forks;
 use crate::slots::Lease;
 use crate::traceback;
 
@@ -149,6 +150,9 @@ impl<'py> ResponseBody<'py> {
             }
             Ok(None)
         });
+        if forks::is_forked() {
+            forks::leave(py, next.as_ref().err());
+        }
         if !matches!(next, Ok(Some(_))) {
             self.iterator = None;
         }

@@ -5,11 +5,11 @@ use std::io::Write;
 
 use ironhorn_config::{Resolved, Settings, Sources, Stop, print_config, resolve};
 use ironhorn_master::{ExitCode, command};
-use ironhorn_unix::{Pidfile, Signals, raise_open_files};
+use ironhorn_unix::{Pidfile, Signals, raise_open_files, thread_count};
 use pyo3::prelude::*;
 
-use crate::generation::{Generation, access_format, open_access_log};
-use crate::host::{Server, enter_directory, filters, master_options};
+use crate::generation::{Generation, Generations, access_format, open_access_log};
+use crate::host::{Launch, Server, master_options};
 use crate::{check, logging};
 
 /// The settings or the command line are wrong.
@@ -39,37 +39,44 @@ fn run(py: Python<'_>, sources: Sources, resolved: Resolved) -> i32 {
         return fail(USAGE, &message);
     }
     let settings = resolved.settings;
-    if let Err(error) = enter_directory(&sources, &settings) {
+    let launch = Launch::new(sources);
+    if let Err(error) = launch.enter(&settings) {
         return fail(USAGE, &error);
     }
     if resolved.invocation.check_config {
         return check::run(py, &settings);
     }
-    match start(py, sources, settings) {
+    match start(py, launch, settings) {
         Ok(code) => code,
         Err(message) => fail(ExitCode::RUNTIME, &message),
     }
 }
 
 /// Listens, then supervises until told to stop.
-fn start(py: Python<'_>, sources: Sources, settings: Settings) -> Result<i32, String> {
-    logging::configure(&settings, filters(&sources).as_deref())
+fn start(py: Python<'_>, launch: Launch, settings: Settings) -> Result<i32, String> {
+    logging::configure(&settings, launch.log_filters())
         .map_err(|error| format!("cannot open the log {error}"))?;
     open_access_log(&settings)?;
     raise_open_files();
     let options = master_options(&settings);
     let pid = settings.pid.clone();
+    let none = Generations::default();
     // Addresses first: a second server by mistake must end before it touches anything.
-    let generation = Generation::bind(settings, None).map_err(|error| error.to_string())?;
+    let generation = Generation::bind(settings, &none).map_err(|error| error.to_string())?;
     let pidfile = pid.as_deref().map(Pidfile::create).transpose().map_err(|error| {
-        generation.unlink_unless_in(None);
+        generation.unlink_unless_in(&none);
         error.to_string()
     })?;
     let signals = Signals::install(&command::master_signals())
         .map_err(|error| format!("cannot install the signal handlers: {error}"))?;
+    match thread_count() {
+        Ok(1) => {}
+        counted => log::warn!(threads:? = counted.ok();
+            "the master has threads of its own, which workers will not have: what starts them at Python's start-up?"),
+    }
     log::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), workers = options.workers; "starting");
-    generation.announce_unless_in(None);
-    let mut server = Server::new(py, sources, generation, pidfile);
+    generation.announce_unless_in(&none);
+    let mut server = Server::new(py, launch, generation, pidfile);
     Ok(ironhorn_master::run(&mut server, options, signals))
 }
 

@@ -19,6 +19,7 @@ pub(crate) struct FakeExchange {
     pub(crate) written: Vec<u8>,
     pub(crate) interims: Vec<(u16, Fields)>,
     pub(crate) gone: bool,
+    pub(crate) closes: bool,
     pub(crate) atoms: Vec<String>,
     pub(crate) atom_values: Vec<(usize, Vec<u8>)>,
 }
@@ -40,6 +41,10 @@ impl Exchange for FakeExchange {
         self.head_sent = true;
         self.written.extend_from_slice(data);
         Ok(())
+    }
+
+    fn close_after(&mut self) {
+        self.closes = true;
     }
 
     fn head_sent(&self) -> bool {

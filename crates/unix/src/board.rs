@@ -14,7 +14,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
@@ -89,30 +89,67 @@ impl Board {
         BoardSlot { mapping: Arc::clone(&self.0), nr }
     }
 
-    /// Whether the caller is the first worker of `generation` to print why it can't boot.
+    /// Whether the caller is the one that prints why it can't boot.
     ///
-    /// Asked by each worker whose app fails to load, so that N workers print one traceback. False
-    /// for generations before the newest that has asked. Whoever is told to print says
-    /// [`Board::boot_report_is_written`] afterwards.
-    pub fn claim_boot_report(&self, generation: u32) -> bool {
-        let claim = u64::from(generation) + 1;
-        self.0.header().boot_claimed.fetch_max(claim, AcqRel) < claim
+    /// Asked by each worker whose app fails to load, so that N workers that fail together print
+    /// one traceback. True again for another generation, or when the last report is
+    /// [`ONE_REPORT`] old. Whoever is told to print says [`Board::boot_report_is_written`]
+    /// afterwards.
+    pub fn claim_boot_report(&self, generation: u32, now: Monotonic) -> bool {
+        let claimed = &self.0.header().boot_claimed;
+        let last = claimed.load(Acquire);
+        let claim = Claim { generation, at: now }.pack();
+        let together = last != 0 && Claim::unpack(last).covers(generation, now);
+        !together && claimed.compare_exchange(last, claim, AcqRel, Relaxed).is_ok()
     }
 
-    /// Says that the report of `generation` is out.
-    pub fn boot_report_is_written(&self, generation: u32) {
-        self.0.header().boot_reported.fetch_max(u64::from(generation) + 1, AcqRel);
+    /// Says that the report which was claimed is out.
+    pub fn boot_report_is_written(&self) {
+        let header = self.0.header();
+        header.boot_reported.store(header.boot_claimed.load(Acquire), Release);
     }
 
-    /// Waits until the report of `generation` is out, for `timeout` at most. A worker that exits
-    /// before may have the master end the one that is writing.
-    pub fn wait_for_boot_report(&self, generation: u32, timeout: Duration) {
+    /// Waits until the report that somebody has claimed is out, for `timeout` at most. A worker
+    /// that exits before may have the master end the one that is writing.
+    pub fn wait_for_boot_report(&self, timeout: Duration) {
         const STEP: Duration = Duration::from_millis(2);
-        let written = u64::from(generation) + 1;
+        let header = self.0.header();
+        let written = || header.boot_reported.load(Acquire) == header.boot_claimed.load(Acquire);
         let deadline = Monotonic::now() + timeout;
-        while self.0.header().boot_reported.load(Acquire) < written && Monotonic::now() < deadline {
+        while !written() && Monotonic::now() < deadline {
             std::thread::sleep(STEP);
         }
+    }
+}
+
+/// Boot failures of one generation within this time are told once.
+pub const ONE_REPORT: Duration = Duration::from_secs(3);
+
+/// Who reports a boot failure, in one word: milliseconds above the generation's low bits.
+struct Claim {
+    generation: u32,
+    at: Monotonic,
+}
+
+impl Claim {
+    const GENERATION_BITS: u32 = 24;
+    const GENERATION_MASK: u64 = (1 << Self::GENERATION_BITS) - 1;
+
+    /// Never 0, as a generation's number isn't.
+    fn pack(&self) -> u64 {
+        let millis = self.at.as_nanos() / 1_000_000;
+        millis << Self::GENERATION_BITS | u64::from(self.generation) & Self::GENERATION_MASK
+    }
+
+    fn unpack(word: u64) -> Self {
+        let generation = u32::try_from(word & Self::GENERATION_MASK).unwrap_or_default();
+        let at = Monotonic::from_nanos((word >> Self::GENERATION_BITS) * 1_000_000);
+        Self { generation, at }
+    }
+
+    fn covers(&self, generation: u32, now: Monotonic) -> bool {
+        u64::from(self.generation) == u64::from(generation) & Self::GENERATION_MASK
+            && now.since(self.at) < ONE_REPORT
     }
 }
 
@@ -221,9 +258,9 @@ impl State {
 /// Alone on its cache line, as all workers write it.
 #[repr(C, align(64))]
 struct Header {
-    /// Newest generation whose boot failure somebody reports, plus one.
+    /// Who reports a boot failure ([`Claim`]); 0: nobody has.
     boot_claimed: AtomicU64,
-    /// Newest generation whose boot failure was reported, plus one.
+    /// Whose report is out.
     boot_reported: AtomicU64,
 }
 
@@ -352,7 +389,7 @@ mod tests {
         for nr in 0..=16 {
             assert_eq!(board.slot(nr).read().connections, u32::try_from(nr).unwrap());
         }
-        assert!(board.claim_boot_report(3));
+        assert!(board.claim_boot_report(3, Monotonic::now()));
     }
 
     #[test]

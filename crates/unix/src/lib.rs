@@ -36,7 +36,7 @@ mod title;
 pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
 
-pub use board::{Board, BoardSlot, Snapshot, State};
+pub use board::{Board, BoardSlot, ONE_REPORT, Snapshot, State};
 pub use channel::{Channel, Frame, MasterEnd, Received, ToMaster, ToWorker, WorkerEnd, channel};
 pub use child::{Exit, kill, reap, reap_orphans};
 pub use clock::Monotonic;

@@ -223,15 +223,23 @@ struct Arrivals {
     /// Bytes in the pipe, by signal number.
     queued: [AtomicU8; NUMBERS],
     write: OwnedFd,
+    /// Whose pipe it is.
+    owner: u32,
 }
 
 impl Arrivals {
     fn new(write: OwnedFd) -> Self {
-        Self { queued: [const { AtomicU8::new(0) }; NUMBERS], write }
+        let owner = std::process::id();
+        Self { queued: [const { AtomicU8::new(0) }; NUMBERS], write, owner }
     }
 
     /// Runs in the signal handler.
     fn note(&self, index: usize) {
+        // A process that the app has forked shares the handler and the pipe; its signals are not
+        // ours. getpid(2) is async-signal-safe.
+        if std::process::id() != self.owner {
+            return;
+        }
         let (Some(queued), Ok(byte)) = (self.queued.get(index), u8::try_from(index)) else {
             return;
         };

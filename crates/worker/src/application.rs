@@ -77,6 +77,9 @@ pub trait Exchange {
     /// client, within the write timeout.
     fn write(&mut self, data: &[u8]) -> Result<(), Gone>;
 
+    /// The connection is not kept after this response.
+    fn close_after(&mut self);
+
     /// Whether the head has been handed to the kernel.
     fn head_sent(&self) -> bool;
 

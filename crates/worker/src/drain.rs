@@ -170,7 +170,7 @@ impl<A: Application> Loop<'_, A> {
         let idle: Vec<usize> = self
             .connections
             .iter()
-            .filter(|(_, slot)| slot.connection.is_idle())
+            .filter(|(_, held)| held.connection.is_idle())
             .map(|(key, _)| key)
             .collect();
         for key in idle {

@@ -17,7 +17,7 @@ use crate::application::Application;
 use crate::connection::{Client, Connection};
 use crate::drain::Drain;
 use crate::serve::{ConnectionOf, Next, Service};
-use crate::timers::{Timeout, Timers};
+use crate::timers::{Timeout, Timers, Told};
 use crate::{Context, Left};
 
 /// Tokens with this bit are not connections.
@@ -26,7 +26,9 @@ const _: () = assert!(usize::BITS == 64, "a token holds a key, how often it was 
 const CHANNEL: Token = Token(RESERVED);
 const SIGNALS: Token = Token(RESERVED + 1);
 const INTERRUPTS: Token = Token(RESERVED + 2);
-const FIRST_LISTENER: usize = RESERVED + 3;
+const FIRST_LISTENER: usize = RESERVED + OTHERS;
+/// Descriptors that are neither connections nor listeners.
+const OTHERS: usize = 3;
 
 /// Where a connection's token holds how often its key was used before, so that a late event of a
 /// closed connection isn't taken for one of its successor.
@@ -52,24 +54,29 @@ pub fn run<A: Application>(context: Context<'_>, app: A) -> io::Result<Left> {
 pub(crate) struct Loop<'a, A: Application> {
     pub(crate) poll: Poll,
     events: Events,
-    pub(crate) connections: Slab<Slot<A>>,
+    pub(crate) connections: Slab<Held<A>>,
     /// How often each key was used.
     uses: Vec<usize>,
     timers: Timers,
+    /// How far the deadlines are due.
+    told: Told,
     /// Connections that have more to do without an event, each once.
     again: VecDeque<Token>,
     pub(crate) acceptor: Acceptor,
+    /// Accepted, not yet opened; empty but for its memory between two turns.
+    accepted: Vec<Client>,
     pub(crate) service: Service<A>,
     pub(crate) scratch: Box<[u8]>,
     pub(crate) channel: WorkerEnd,
-    pub(crate) signals: Signals,
+    pub(crate) signals: &'a mut Signals,
     pub(crate) drain: Drain,
     worker_connections: usize,
     heartbeat: Duration,
     pub(crate) reopen_logs: &'a mut dyn FnMut(),
 }
 
-pub(crate) struct Slot<A: Application> {
+/// A connection, and what the loop knows of it.
+pub(crate) struct Held<A: Application> {
     pub(crate) connection: ConnectionOf<A>,
     token: Token,
     /// Whether epoll knows it: a connection that ends with its first response never is.
@@ -103,8 +110,10 @@ impl<'a, A: Application> Loop<'a, A> {
             connections: Slab::new(),
             uses: Vec::new(),
             timers,
+            told: Told::new(Monotonic::now()),
             again: VecDeque::new(),
             acceptor: Acceptor::new(listeners, FIRST_LISTENER),
+            accepted: Vec::new(),
             worker_connections: options.worker_connections,
             heartbeat: options.heartbeat,
             service: Service::new(app, options, slot, access_log),
@@ -135,10 +144,13 @@ impl<'a, A: Application> Loop<'a, A> {
         let now = Monotonic::now();
         self.service.begin_turn(now);
 
+        // Those that join them in this turn wait for the next: others are to be polled first.
+        let again = self.again.len();
         let mut accepting = false;
         let mut left = None;
         let events = mem::replace(&mut self.events, Events::with_capacity(0));
         let mut count = 0;
+        let polled = self.connections.len() + self.acceptor.len() + OTHERS;
         for event in &events {
             count += 1;
             match event.token() {
@@ -153,7 +165,7 @@ impl<'a, A: Application> Loop<'a, A> {
         if left.is_some() {
             return Ok(left);
         }
-        for _ in 0..self.again.len() {
+        for _ in 0..again {
             if let Some(token) = self.again.pop_front() {
                 self.on_again(token);
             }
@@ -163,15 +175,11 @@ impl<'a, A: Application> Loop<'a, A> {
         } else if accepting {
             self.accept();
         }
-        // Whatever came before `now` has been told, unless there was more than fits into `events`:
-        // so the deadlines up to `now`, not up to this moment, have passed in vain.
-        if count < EVENTS_A_TURN {
-            self.expire(now);
+        // Not up to this moment: what has come since the poll isn't told of yet.
+        if let Some(told) = self.told.until(now, count, EVENTS_A_TURN, polled) {
+            self.expire(told);
         }
         self.service.around.slot.set_connections(to_u32(self.connections.len()));
-        if let Some(access_log) = &mut self.service.access_log {
-            access_log.flush();
-        }
         self.balance_accepting()?;
         Ok(self.is_drained().then_some(Left::Drained))
     }
@@ -205,15 +213,15 @@ impl<'a, A: Application> Loop<'a, A> {
 
     fn on_connection(&mut self, token: Token, event: &Event) {
         let Some(key) = self.key(token) else { return };
-        let slot = &mut self.connections[key];
-        let connection = &mut slot.connection;
+        let held = &mut self.connections[key];
+        let connection = &mut held.connection;
         connection.read_closed |= event.is_read_closed();
-        connection.readable |= event.is_readable() || event.is_read_closed();
+        connection.readable |= event.is_readable();
         let is_broken = event.is_error() || event.is_write_closed();
         let next = if is_broken && !connection.is_lingering() {
             // Both directions are shut or the connection was reset: nobody reads an answer.
             self.service.lost(connection)
-        } else if slot.queued {
+        } else if held.queued {
             return; // its turn comes
         } else if event.is_writable() && self.timers.armed(key) == Some(Timeout::Write) {
             self.service.resume(connection, &mut self.scratch)
@@ -234,15 +242,15 @@ impl<'a, A: Application> Loop<'a, A> {
 
     /// Does what a connection wants.
     pub(crate) fn carry_out(&mut self, key: usize, next: Next) {
-        let slot = &mut self.connections[key];
+        let held = &mut self.connections[key];
         match next {
-            Next::Wait => match self.drain.awaits(&slot.connection) {
+            Next::Wait => match self.drain.awaits(&held.connection) {
                 Some(class) => self.arm(key, class),
                 None => self.close(key),
             },
             Next::Again => {
-                slot.queued = true;
-                self.again.push_back(slot.token);
+                held.queued = true;
+                self.again.push_back(held.token);
                 self.timers.cancel(key);
             }
             Next::Close => self.close(key),
@@ -250,8 +258,8 @@ impl<'a, A: Application> Loop<'a, A> {
     }
 
     fn arm(&mut self, key: usize, class: Timeout) {
-        let slot = &mut self.connections[key];
-        let restart = mem::take(&mut slot.connection.restart_timer);
+        let held = &mut self.connections[key];
+        let restart = mem::take(&mut held.connection.restart_timer);
         // A head has one deadline however it drips in.
         let keep = matches!(class, Timeout::Header | Timeout::LastCall)
             && !restart
@@ -259,15 +267,15 @@ impl<'a, A: Application> Loop<'a, A> {
         if !keep {
             self.timers.arm(key, class, Monotonic::now());
         }
-        if !slot.polled {
-            let descriptor = slot.connection.client.stream.as_raw_fd();
+        if !held.polled {
+            let descriptor = held.connection.client.stream.as_raw_fd();
             let interest = Interest::READABLE | Interest::WRITABLE;
             let mut source = SourceFd(&descriptor);
-            match self.poll.registry().register(&mut source, slot.token, interest) {
-                Ok(()) => slot.polled = true,
+            match self.poll.registry().register(&mut source, held.token, interest) {
+                Ok(()) => held.polled = true,
                 Err(error) => {
                     log::warn!(error:%; "cannot poll a connection");
-                    self.service.lost(&mut slot.connection);
+                    self.service.lost(&mut held.connection);
                     self.close(key);
                 }
             }
@@ -282,13 +290,16 @@ impl<'a, A: Application> Loop<'a, A> {
     }
 
     /// Every listener that may have woken us gets its attempt, even if that is one connection too
-    /// many: its siblings sleep on.
+    /// many: its siblings sleep on. Opening a connection runs the app, so that comes after.
     pub(crate) fn accept(&mut self) {
+        let mut accepted = mem::take(&mut self.accepted);
         for index in 0..self.acceptor.len() {
             if let Accepted::Client(client) = self.acceptor.accept(index, Monotonic::now()) {
-                self.open(client);
+                accepted.push(client);
             }
         }
+        accepted.drain(..).for_each(|client| self.open(client));
+        self.accepted = accepted;
     }
 
     /// A new connection is read from at once: its request has often arrived already.
@@ -301,8 +312,8 @@ impl<'a, A: Application> Loop<'a, A> {
         self.uses[key] = (self.uses[key] + 1) & USE_MASK;
         let token = Token(self.uses[key] << USE_SHIFT | key);
         let connection = Connection::new(client);
-        let slot = entry.insert(Slot { connection, token, polled: false, queued: false });
-        let next = self.service.receive(&mut slot.connection, &mut self.scratch);
+        let held = entry.insert(Held { connection, token, polled: false, queued: false });
+        let next = self.service.receive(&mut held.connection, &mut self.scratch);
         self.carry_out(key, next);
     }
 
@@ -332,15 +343,12 @@ impl<'a, A: Application> Loop<'a, A> {
             self.service.lost(&mut self.connections[key].connection);
             self.close(key);
         }
-        if let Some(access_log) = &mut self.service.access_log {
-            access_log.flush();
-        }
     }
 
     /// The connection that `token` names, unless it is closed by now.
     fn key(&self, token: Token) -> Option<usize> {
         let key = token.0 & ((1 << USE_SHIFT) - 1);
-        self.connections.get(key).filter(|slot| slot.token == token).map(|_| key)
+        self.connections.get(key).filter(|held| held.token == token).map(|_| key)
     }
 }
 

@@ -93,6 +93,10 @@ impl<C: AsRef<[u8]>> Exchange for Live<'_, C> {
         Ok(())
     }
 
+    fn close_after(&mut self) {
+        self.wire.persistent = false;
+    }
+
     fn head_sent(&self) -> bool {
         self.wire.head_sent()
     }

@@ -66,8 +66,8 @@ pub struct Context<'a> {
     pub listeners: Vec<Listener>,
     /// The wire to the master.
     pub channel: WorkerEnd,
-    /// The worker's own signals.
-    pub signals: Signals,
+    /// The worker's own signals. They stay caught when it has left its loop.
+    pub signals: &'a mut Signals,
     /// Its line on the board.
     pub slot: BoardSlot,
     /// Where access lines go.

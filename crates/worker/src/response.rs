@@ -10,6 +10,7 @@
 //! Most responses are finished by `begin` and one `advance`, and never leave the stack.
 
 use std::io;
+use std::time::Duration;
 
 use ironhorn_unix::Monotonic;
 
@@ -22,6 +23,8 @@ use crate::wire::Wire;
 
 /// Chunks of one body that may be made before other connections get a turn.
 const CHUNKS_A_TURN: usize = 64;
+/// And how long that may take; an app that is slower has made one.
+const TIME_A_TURN: Duration = Duration::from_millis(1);
 /// Steps of a file that may be sent before other connections get a turn.
 const STEPS_A_TURN: usize = 8;
 
@@ -32,7 +35,7 @@ pub(crate) struct Response<C, S> {
     source: Source<S>,
     /// When the app was called.
     pub(crate) started: Monotonic,
-    /// The client has taken something since this was last set to false.
+    /// The client has taken something since this was last set to false, or it never was.
     pub(crate) progressed: bool,
     /// Values for the access log, by the index of their name.
     pub(crate) environ: Vec<Option<Vec<u8>>>,
@@ -71,7 +74,7 @@ pub(crate) enum Cut {
 
 impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
     pub(crate) fn new(wire: Wire<C>, started: Monotonic) -> Self {
-        Self { wire, source: Source::Ended, started, progressed: false, environ: Vec::new() }
+        Self { wire, source: Source::Ended, started, progressed: true, environ: Vec::new() }
     }
 
     /// What the app may use while it is called.
@@ -162,6 +165,7 @@ impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
     fn try_advance(&mut self, client: &Client, around: &Surroundings) -> io::Result<Progress> {
         let stream = &client.stream;
         let (mut chunks, mut steps) = (0, 0);
+        let mut entered = None;
         loop {
             let waiting = self.wire.waiting();
             self.wire.flush(stream)?;
@@ -172,9 +176,15 @@ impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
             match &mut self.source {
                 Source::Ended => return Ok(Progress::Finished),
                 Source::Stream(_) if chunks == CHUNKS_A_TURN => return Ok(Progress::Yielded),
+                // What doesn't go out needn't be made.
+                Source::Stream(_) if self.wire.excess > 0 => self.end(client)?,
                 Source::Stream(rest) => {
+                    let now = Monotonic::now();
+                    if now.since(*entered.get_or_insert(now)) >= TIME_A_TURN {
+                        return Ok(Progress::Yielded);
+                    }
                     chunks += 1;
-                    around.slot.progress(Monotonic::now());
+                    around.slot.progress(now);
                     let mut live = Live::new(&mut self.wire, &mut self.environ, client, around);
                     match rest.next(&mut live) {
                         Ok(Some(chunk)) => self.wire.send_chunk(stream, chunk)?,

@@ -16,7 +16,7 @@ use ironhorn_unix::{BoardSlot, Monotonic};
 use crate::Options;
 use crate::access_log::AccessLog;
 use crate::application::{Application, Body};
-use crate::body::{Spool, Upload};
+use crate::body::{Memory, Spool, Upload};
 use crate::connection::{Connection, Phase};
 use crate::wire::HeadContext;
 
@@ -61,6 +61,8 @@ pub(crate) struct Service<A: Application> {
     pub(crate) closing: bool,
     pub(crate) turn_began: Monotonic,
     dates: DateCache,
+    /// Of the request bodies.
+    memory: Memory,
     /// The memory of the last response's head.
     pub(crate) spare_head: ResponseHead,
 }
@@ -87,6 +89,7 @@ impl<A: Application> Service<A> {
             closing: false,
             turn_began: now,
             dates: DateCache::new(),
+            memory: Memory::default(),
             spare_head: ResponseHead::default(),
         };
         service.begin_turn(now);
@@ -230,7 +233,7 @@ impl<A: Application> Service<A> {
             // answer anyway: it may send the body without it (RFC 9110 §10.1.1).
             let _ = connection.client.stream.send(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
-        let mut spool = Spool::new(head.body);
+        let mut spool = Spool::new(head.body, self.memory.clone());
         match spool.receive(&mut connection.http, rest, limits) {
             Ok(arrived) if arrived.whole => {
                 let more = arrived.consumed < rest.len();

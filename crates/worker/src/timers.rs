@@ -33,6 +33,46 @@ const NONE: u32 = u32::MAX;
 /// One duration a class; `None` waits for ever.
 pub(crate) type Durations = [Option<Duration>; CLASSES];
 
+/// Up to which moment everything that happened has been told of, so that deadlines up to it have
+/// passed in vain.
+///
+/// What a poll had no room for comes with the next ones, in the order of its happening: epoll(7)
+/// puts a descriptor behind all the others once it has told of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    /// A moment of which more is to be told.
+    moment: Monotonic,
+    /// At most how much.
+    left: usize,
+}
+
+impl Told {
+    pub(crate) fn new(now: Monotonic) -> Self {
+        Self { moment: now, left: 0 }
+    }
+
+    /// A poll that has ended at `now` told of `count` events, with room for `room`, of `polled`
+    /// descriptors.
+    pub(crate) fn until(
+        &mut self,
+        now: Monotonic,
+        count: usize,
+        room: usize,
+        polled: usize,
+    ) -> Option<Monotonic> {
+        self.left = self.left.saturating_sub(count);
+        if count < room {
+            *self = Self::new(now);
+            return Some(now);
+        }
+        let told = (self.left == 0).then_some(self.moment);
+        if told.is_some() {
+            *self = Self { moment: now, left: polled };
+        }
+        told
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Timers {
     durations: Durations,
@@ -186,5 +226,19 @@ mod tests {
         timers.arm(7, Timeout::Write, at(0));
         assert_eq!(timers.until_next(at(0)), None);
         assert_eq!(timers.expire(at(1_000_000)), None);
+    }
+
+    #[test]
+    fn a_full_poll_defers_deadlines_and_never_for_ever() {
+        let mut told = Told::new(at(0));
+        assert_eq!(told.until(at(1), 3, 10, 25), Some(at(1)));
+        // The poll before had told of everything.
+        assert_eq!(told.until(at(2), 10, 10, 25), Some(at(1)));
+        // At most 25 descriptors had more to tell when it ended.
+        assert_eq!(told.until(at(3), 10, 10, 25), None);
+        assert_eq!(told.until(at(4), 10, 10, 25), None);
+        assert_eq!(told.until(at(5), 10, 10, 25), Some(at(2)));
+        assert_eq!(told.until(at(6), 10, 10, 25), None);
+        assert_eq!(told.until(at(7), 9, 10, 25), Some(at(7)));
     }
 }

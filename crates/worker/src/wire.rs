@@ -31,7 +31,7 @@ pub(crate) struct Wire<C> {
     output: Output<C>,
     /// Body bytes handed over so far.
     pub(crate) body_bytes: u64,
-    /// Body bytes that the app made beyond its Content-Length.
+    /// Body bytes that the app made beyond its Content-Length, before it was stopped.
     pub(crate) excess: u64,
     /// Body bytes that were announced and never came.
     pub(crate) missing: u64,
@@ -258,7 +258,6 @@ impl<C: AsRef<[u8]>> Wire<C> {
     pub(crate) fn file_is_short(&mut self, missing: u64) {
         self.body_bytes -= missing;
         self.missing += missing;
-        self.persistent = false;
     }
 
     /// The body is at its end: what ends it on the wire is sent. If it is shorter than announced,

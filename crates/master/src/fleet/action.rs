@@ -31,6 +31,12 @@ pub enum Action {
         /// For this generation.
         generation: u32,
     },
+    /// What concerns the master itself follows this generation from now on: it is the one that
+    /// serves.
+    Adopt {
+        /// Which.
+        generation: u32,
+    },
     /// Let a generation's listeners and settings go.
     DropGeneration {
         /// Which.

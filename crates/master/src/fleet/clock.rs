@@ -12,7 +12,7 @@ use ironhorn_unix::Monotonic;
 use super::{Fleet, Glance, limit};
 use crate::{
     ExitCode,
-    report::{Reason, Report},
+    report::{Reason, Report, Who},
     slot::{Slot, Worker},
 };
 
@@ -42,7 +42,9 @@ impl Fleet {
             Slot::Ready { worker, check_at, .. } => {
                 earlier(*check_at, self.channel_deadline(worker))
             }
-            Slot::Retiring { worker, since } => Some(self.retired_by(worker, *since)),
+            Slot::Retiring { worker, since, check_at } => {
+                earlier(Some(self.retired_by(worker, *since)), *check_at)
+            }
             Slot::Stopping { .. }
             | Slot::Killed { .. }
             | Slot::Empty { .. }
@@ -75,10 +77,15 @@ impl Fleet {
                         self.enforce_timeout(nr, &worker, since, glance, now);
                     }
                 }
-                Slot::Retiring { worker, since } if now >= self.retired_by(&worker, since) => {
+                Slot::Retiring { worker, since, .. } if now >= self.retired_by(&worker, since) => {
                     let who = self.who(nr, &worker);
                     self.report(Report::GracefulTimeout { who, age: now.since(since) });
                     self.kill(nr, Reason::GracefulTimeout);
+                }
+                Slot::Retiring { worker, since, .. } => {
+                    if let Some(glance) = board.iter().find(|glance| glance.nr == nr) {
+                        self.enforce_timeout_of_retiring(nr, &worker, since, glance, now);
+                    }
                 }
                 _ => {}
             }
@@ -138,14 +145,7 @@ impl Fleet {
         }
         let reason = match glance.busy_since {
             Some(busy_since) => {
-                let (method, path) =
-                    glance.request.split_once(' ').unwrap_or(("", &glance.request));
-                self.report(Report::RequestTimeout {
-                    who,
-                    method: method.to_owned(),
-                    path: path.to_owned(),
-                    age: now.since(busy_since),
-                });
+                self.report_timeout(who, glance, now.since(busy_since));
                 Reason::Timeout
             }
             None => {
@@ -155,6 +155,36 @@ impl Fleet {
         };
         self.at_once += 1;
         self.kill(nr, reason);
+    }
+
+    /// Others serve in its place already; only its request's time is looked at.
+    fn enforce_timeout_of_retiring(
+        &mut self,
+        nr: usize,
+        worker: &Worker,
+        since: Monotonic,
+        glance: &Glance,
+        now: Monotonic,
+    ) {
+        let Some(timeout) = self.timeout(worker.generation) else { return };
+        let expires_at = match glance.busy_since {
+            Some(busy_since) => self.guard.timed_from(busy_since) + timeout,
+            None => now + timeout,
+        };
+        if now < expires_at {
+            let check_at = Some(expires_at);
+            self.slots[nr - 1] = Slot::Retiring { worker: *worker, since, check_at };
+            return;
+        }
+        let age = glance.busy_since.map_or(timeout, |busy_since| now.since(busy_since));
+        self.report_timeout(self.who(nr, worker), glance, age);
+        self.kill(nr, Reason::Timeout);
+    }
+
+    fn report_timeout(&mut self, who: Who, glance: &Glance, age: Duration) {
+        let (method, path) = glance.request.split_once(' ').unwrap_or(("", &glance.request));
+        let (method, path) = (method.to_owned(), path.to_owned());
+        self.report(Report::RequestTimeout { who, method, path, age });
     }
 
     fn boot_deadline(&self, worker: &Worker) -> Option<Monotonic> {
@@ -200,6 +230,20 @@ mod tests {
         let (method, path) = ("GET".to_owned(), "/slow".to_owned());
         assert!(fleet.said(&Report::RequestTimeout { who, method, path, age: TIMEOUT }));
         fleet.assert_forked(&[3]);
+        fleet.bury();
+        assert_eq!(fleet.last_reason(), Some(Reason::Timeout));
+    }
+
+    #[test]
+    fn a_worker_that_retires_is_held_to_the_timeout_too() {
+        let mut fleet = Scenario::serving(2);
+        fleet.busy(1, "GET /slow");
+        fleet.pass(TIMEOUT - SECOND);
+        fleet.command(crate::command::Command::Remove);
+        fleet.assert_told(&[(1, ironhorn_unix::ToWorker::Retire)]);
+        assert_eq!(fleet.take_killed(), []);
+        fleet.pass(SECOND);
+        assert_eq!(fleet.take_killed(), [1]);
         fleet.bury();
         assert_eq!(fleet.last_reason(), Some(Reason::Timeout));
     }

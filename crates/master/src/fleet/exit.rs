@@ -15,10 +15,12 @@ use crate::{
 impl Fleet {
     /// A worker leaves by itself, because it was sent a signal of its own.
     pub(super) fn draining(&mut self, nr: usize, now: Monotonic) {
-        let (Slot::Booting { worker } | Slot::Ready { worker, .. }) = self.slots[nr - 1] else {
-            return;
+        let (worker, check_at) = match self.slots[nr - 1] {
+            Slot::Booting { worker } => (worker, None),
+            Slot::Ready { worker, check_at, .. } => (worker, check_at),
+            _ => return,
         };
-        self.slots[nr - 1] = Slot::Retiring { worker, since: now };
+        self.slots[nr - 1] = Slot::Retiring { worker, since: now, check_at };
         self.at_once += 1;
         let who = self.who(nr, &worker);
         self.report(Report::Draining { who });

@@ -189,6 +189,12 @@ impl Fleet {
         self.generations.iter().map(|generation| generation.nr)
     }
 
+    /// What the worker in slot `nr` runs, if there is one.
+    #[must_use]
+    pub fn generation_of(&self, nr: usize) -> Option<u32> {
+        self.slots[nr - 1].generation()
+    }
+
     fn commanded(&mut self, command: Command, now: Monotonic) {
         match command {
             Command::Stop(mode) => self.stop(mode, now),
@@ -378,8 +384,8 @@ impl Fleet {
 
     /// Asks a ready worker to leave while others serve.
     fn retire(&mut self, nr: usize, now: Monotonic) {
-        let Slot::Ready { worker, .. } = self.slots[nr - 1] else { return };
-        self.slots[nr - 1] = Slot::Retiring { worker, since: now };
+        let Slot::Ready { worker, check_at, .. } = self.slots[nr - 1] else { return };
+        self.slots[nr - 1] = Slot::Retiring { worker, since: now, check_at };
         let message =
             if self.has_heirs(worker.generation) { ToWorker::Retire } else { ToWorker::RetireLast };
         self.tell(nr, message);

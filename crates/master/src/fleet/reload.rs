@@ -106,6 +106,7 @@ impl Fleet {
             // Nothing serves yet: the start begins anew, with the newest settings.
             self.kill_booting(|_| true);
             self.serving = generation;
+            self.act(Action::Adopt { generation });
             return;
         }
         if let Some(superseded) = superseded {
@@ -155,6 +156,7 @@ impl Fleet {
     fn complete_reload(&mut self, generation: u32, since: Monotonic, now: Monotonic) {
         self.reload = None;
         self.serving = generation;
+        self.act(Action::Adopt { generation });
         self.kill_booting(|nr| nr != generation);
         while let Some(nr) = self.oldest(|nr| nr != generation) {
             self.retire(nr, now);

@@ -298,6 +298,10 @@ impl World {
                 assert_eq!(self.living(), 0, "the master leaves its workers behind");
                 self.exited = Some(code);
             }
+            Action::Adopt { generation } => {
+                let known = self.fleet.generations().any(|living| living == generation);
+                assert!(known, "generation {generation} is adopted and gone");
+            }
             Action::DropGeneration { .. }
             | Action::ReopenLogs
             | Action::StopListening

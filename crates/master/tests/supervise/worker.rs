@@ -62,6 +62,8 @@ impl Host for Pretender {
         Ok(self.options.clone())
     }
 
+    fn adopt(&mut self, _generation: u32) {}
+
     fn drop_generation(&mut self, generation: u32) {
         info!("generation {generation} dropped");
     }
@@ -76,7 +78,7 @@ impl Host for Pretender {
         info!(worker, generation, descriptors = descriptors(); "booting");
         match conduct {
             Conduct::FailToBoot(code) => {
-                if seat.board.claim_boot_report(generation) {
+                if seat.board.claim_boot_report(generation, Monotonic::now()) {
                     info!(worker, generation; "traceback");
                 }
                 return code;

@@ -1,6 +1,8 @@
 //! What one process writes on the board the others read.
 
-use ironhorn_unix::{Board, Exit, Monotonic, Received, State, ToMaster, channel};
+use std::time::Duration;
+
+use ironhorn_unix::{Board, Exit, Monotonic, ONE_REPORT, Received, State, ToMaster, channel};
 
 use crate::{Case, await_readable, end_of, spawn};
 
@@ -65,13 +67,23 @@ fn killed_writer() {
 
 fn boot_report() {
     let board = Board::new(8).unwrap();
+    let now = Monotonic::now();
     let children: Vec<_> =
-        (0..8).map(|_| spawn(|_| i32::from(board.claim_boot_report(0)))).collect();
+        (0..8).map(|_| spawn(|_| i32::from(board.claim_boot_report(1, now)))).collect();
     let claims = children.into_iter().filter(|&child| end_of(child) == Exit::Code(1)).count();
     assert_eq!(claims, 1);
-    assert!(!board.claim_boot_report(0));
-    assert!(board.claim_boot_report(1));
-    assert!(!board.claim_boot_report(1));
-    assert!(board.claim_boot_report(5));
-    assert!(!board.claim_boot_report(4));
+    assert!(!board.claim_boot_report(1, now));
+    assert!(board.claim_boot_report(2, now));
+    assert!(!board.claim_boot_report(2, now + ONE_REPORT / 2));
+    assert!(board.claim_boot_report(2, now + ONE_REPORT * 2));
+    assert!(board.claim_boot_report(1, now + ONE_REPORT * 2));
+
+    // Who has not claimed waits for who has.
+    let writer = spawn(|_| {
+        board.boot_report_is_written();
+        0
+    });
+    board.wait_for_boot_report(Duration::from_secs(60));
+    assert_eq!(end_of(writer), Exit::Code(0));
+    board.wait_for_boot_report(Duration::ZERO);
 }

@@ -1,8 +1,9 @@
 //! The access log: one line a response, refused requests too.
 //!
-//! Lines are gathered during a turn of the event loop and written at its end. No write is longer
-//! than `ATOMIC` unless a single line is, so that lines of several workers don't mix in a pipe
-//! (pipe(7), `PIPE_BUF`); a file is opened for appending, where the kernel keeps writes whole.
+//! A line is written as soon as its response has ended. Gathering those of a turn would save system
+//! calls, but the app may hang in the next request of that turn, and what a killed worker holds is
+//! lost. A line is one write, so that lines of several workers don't mix: a pipe keeps writes of up
+//! to `PIPE_BUF` bytes whole (pipe(7)), a file that is opened for appending longer ones too.
 
 mod atom;
 mod escape;
@@ -17,9 +18,6 @@ use ironhorn_http::ResponseHead;
 use ironhorn_unix::Peer;
 
 pub use format::{Format, FormatError};
-
-/// What the kernel writes to a pipe in one piece.
-const ATOMIC: usize = 4096;
 
 /// What there is to say of one response.
 pub(crate) struct Entry<'a> {
@@ -43,9 +41,8 @@ pub(crate) struct Entry<'a> {
 pub struct AccessLog {
     format: Format,
     sink: Sink,
-    buffer: Vec<u8>,
-    /// Where the line being made begins in `buffer`.
-    line_start: usize,
+    /// The memory of the last line.
+    line: Vec<u8>,
     failed: bool,
 }
 
@@ -68,7 +65,7 @@ impl AccessLog {
     }
 
     fn new(format: Format, sink: Sink) -> Self {
-        Self { format, sink, buffer: Vec::new(), line_start: 0, failed: false }
+        Self { format, sink, line: Vec::new(), failed: false }
     }
 
     /// Names of the environ keys that the format asks for, in order of their index.
@@ -76,39 +73,41 @@ impl AccessLog {
         self.format.environ_names()
     }
 
+    /// Adds the line of a request that its worker did not survive, which was `request`
+    /// ("GET /path"). Its status is 0: there was no response, or not all of it.
+    pub fn add_lost(&mut self, request: &str, elapsed: Duration) {
+        self.add(&Entry {
+            request: None,
+            received: request.as_bytes(),
+            peer: &Peer::Unix,
+            status: 0,
+            response: None,
+            body_bytes: 0,
+            elapsed,
+            environ: &[],
+        });
+    }
+
     /// Opens the file by its name again, after it was moved away.
     pub fn reopen(&mut self) -> io::Result<()> {
-        self.flush();
         if let Sink::File { path, file } = &mut self.sink {
             *file = open(path)?;
         }
         Ok(())
     }
 
+    /// Writes the line of a response.
     pub(crate) fn add(&mut self, entry: &Entry<'_>) {
-        self.line_start = self.buffer.len();
-        self.format.write(entry, SystemTime::now(), &mut self.buffer);
-        self.buffer.push(b'\n');
-        if self.buffer.len() > ATOMIC {
-            let line = self.buffer.split_off(self.line_start);
-            self.flush();
-            self.buffer.extend_from_slice(&line);
-        }
-    }
-
-    /// Writes the lines gathered so far.
-    pub(crate) fn flush(&mut self) {
-        if self.buffer.is_empty() {
-            return;
-        }
+        self.line.clear();
+        self.format.write(entry, SystemTime::now(), &mut self.line);
+        self.line.push(b'\n');
         let written = match &mut self.sink {
             Sink::Stdout => {
                 let mut stdout = io::stdout().lock();
-                stdout.write_all(&self.buffer).and_then(|()| stdout.flush())
+                stdout.write_all(&self.line).and_then(|()| stdout.flush())
             }
-            Sink::File { file, .. } => file.write_all(&self.buffer),
+            Sink::File { file, .. } => file.write_all(&self.line),
         };
-        self.buffer.clear();
         self.report(written);
     }
 

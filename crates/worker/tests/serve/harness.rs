@@ -273,6 +273,7 @@ impl Setup {
     }
 
     /// Signals are the process's: for a test that is alone in it.
+    #[allow(dead_code, reason = "not for tests that share their process")]
     pub(crate) fn signals(mut self, signals: &[Signal]) -> Self {
         self.signals = signals.to_vec();
         self
@@ -303,17 +304,21 @@ impl Setup {
         let reopens = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&reopens);
         thread::spawn(move || {
+            let mut signals = Signals::install(&self.signals).unwrap();
             let context = Context {
                 options: self.options,
                 listeners,
                 channel,
-                signals: Signals::install(&self.signals).unwrap(),
+                signals: &mut signals,
                 slot: seat,
                 access_log: self.access_log,
                 reopen_logs: &mut || _ = counted.fetch_add(1, Ordering::SeqCst),
             };
+            let result = run(context, app);
+            // Its descriptors are closed when the test learns that it has left.
+            drop(signals);
             // A test that has failed doesn't listen any more.
-            let _ = leaves.send(run(context, app));
+            let _ = leaves.send(result);
         });
         let server = Server { master: Some(master), slot, turns, reopens, left, locals };
         server.wait_until("the worker is ready", || {

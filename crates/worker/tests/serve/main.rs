@@ -13,6 +13,7 @@ mod harness;
 mod access_log;
 mod bodies;
 mod drain;
+mod fairness;
 mod files;
 mod idling;
 mod keep_alive;

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use ironhorn_worker::{Failed, Reply};
 
 use crate::client::End;
-use crate::harness::{Closes, Server, Setup, echo, head};
+use crate::harness::{Closes, Server, Setup, echo, head, meeting};
 
 #[test]
 fn each_chunk_is_delivered_as_it_is_made() {
@@ -67,6 +67,22 @@ fn framing_follows_what_is_known() {
 }
 
 #[test]
+fn nobody_makes_what_nobody_sees() {
+    let closes = Closes::default();
+    let counted = closes.clone();
+    let server = Server::start(move |asked, exchange| {
+        head(exchange, if asked.method == "HEAD" { "200 OK" } else { "304 Not Modified" }, &[]);
+        let rest = counted.made(|_| panic!("asked for another chunk"));
+        Reply::Stream { first: Some(b"first".to_vec()), rest }
+    });
+    let mut client = server.connect();
+    for method in ["HEAD", "GET", "HEAD"] {
+        client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n")).response_to(method);
+    }
+    server.wait_until("close() is called", || closes.count() == 3);
+}
+
+#[test]
 fn an_endless_body_leaves_others_their_turn() {
     let closes = Closes::default();
     let counted = closes.clone();
@@ -91,6 +107,41 @@ fn an_endless_body_leaves_others_their_turn() {
     server.wait_for_connections(1);
     server.stop();
     assert_eq!(closes.count(), 1);
+}
+
+#[test]
+fn chunks_that_come_at_once_leave_others_their_turn() {
+    let (meets, mut app) = meeting();
+    let (tells, told) = mpsc::channel();
+    let closes = Closes::default();
+    let server = Server::start(move |asked, exchange| {
+        if asked.target != "/stream" {
+            tells.send(asked.target.clone()).unwrap();
+            return app(asked, exchange);
+        }
+        head(exchange, "200 OK", &[]);
+        let mut left = 1000;
+        let tells = tells.clone();
+        let rest = closes.made(move |_| {
+            left -= 1;
+            if left == 0 {
+                tells.send("the end".to_owned()).unwrap();
+            }
+            Ok((left > 0).then(|| b"x".to_vec()))
+        });
+        Reply::Stream { first: Some(b"x".to_vec()), rest }
+    });
+    let mut busy = server.hold();
+    let mut stream = server.connect();
+    let mut other = server.connect();
+    stream.get("/stream");
+    other.get("/other");
+    meets.send(()).unwrap();
+    busy.response();
+    assert_eq!(stream.response().body.len(), 1000);
+    assert_eq!(other.response().text(), "/other ");
+    let told: Vec<_> = told.try_iter().collect();
+    assert_eq!(told, ["/meeting", "/other", "the end"]);
 }
 
 #[test]

@@ -1,0 +1,72 @@
+//! Processes that the app forks out of a worker.
+//!
+//! A child of `os.fork` or `multiprocessing` has copies of the worker's signal handlers, listeners
+//! and connections. It must not act as a second worker: TERM is to end it, the server's port is
+//! not its to hold, and when the app's call returns in it, the answer is not its to send.
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ironhorn_master::command::WORKER_SIGNALS;
+use ironhorn_unix::{Listener, exit_now, reset};
+use pyo3::exceptions::PySystemExit;
+use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyDict};
+
+use crate::{interrupts, traceback};
+
+/// Set in a process that the app has forked.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// From now on a process that the app forks has signals of its own and none of `listeners`.
+pub(crate) fn watch(py: Python<'_>, listeners: &[Listener]) -> PyResult<()> {
+    let listeners: Vec<RawFd> = listeners.iter().map(AsRawFd::as_raw_fd).collect();
+    let after_in_child = PyCFunction::new_closure(py, None, None, move |arguments, _| {
+        // A child of the child has nothing left to give up.
+        if FORKED.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        for signal in WORKER_SIGNALS {
+            reset(signal)?;
+        }
+        for &listener in &listeners {
+            // SAFETY: the descriptor is open in the worker for as long as the app can fork, hence
+            // in its copy; the copy's `Listener` is never used again nor dropped, as `leave` ends
+            // the process before the worker's loop could go on.
+            drop(unsafe { OwnedFd::from_raw_fd(listener) });
+        }
+        interrupts::forget(arguments.py())
+    })?;
+    let hooks = PyDict::new(py);
+    hooks.set_item("after_in_child", after_in_child)?;
+    py.import("os")?.call_method("register_at_fork", (), Some(&hooks))?;
+    Ok(())
+}
+
+/// Whether this process is one that the app has forked.
+pub(crate) fn is_forked() -> bool {
+    FORKED.load(Ordering::Relaxed)
+}
+
+/// The app's call has come back in a process that it forked: the process ends, as a Python program
+/// does that comes to its end, and the worker sends the answer.
+pub(crate) fn leave(py: Python<'_>, error: Option<&PyErr>) -> ! {
+    let code = match error {
+        None => 0,
+        Some(error) if error.is_instance_of::<PySystemExit>(py) => {
+            let code = error.value(py).getattr("code").ok();
+            code.map_or(0, |code| if code.is_none() { 0 } else { code.extract().unwrap_or(1) })
+        }
+        Some(error) => {
+            log::error!(traceback = traceback::render(py, error); "process forked by the app failed");
+            1
+        }
+    };
+    for stream in ["stdout", "stderr"] {
+        let flushed = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
+        if let Err(error) = flushed {
+            log::debug!(error:%; "cannot flush");
+        }
+    }
+    exit_now(code)
+}
