@@ -1,8 +1,8 @@
 //! The Python extension `ironhorn._ironhorn`: the gateway and the composition root.
 //!
 //! The only crate that sees both sides: the protocol, the worker's loop and the master on one, the
-//! interpreter on the other. The command `ironhorn` is [`serve::main`]; a worker begins in
-//! [`boot::run`]; a request reaches the app through [`gateway::Gateway`].
+//! interpreter on the other. The command `ironhorn` is `serve::main`; a worker begins in
+//! `boot::run`; a request reaches the app through `gateway::Gateway`.
 
 mod app_loader;
 mod boot;
