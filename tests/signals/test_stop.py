@@ -15,6 +15,8 @@ from harness.process import scaled
 
 STOPPING = r"\bstopping\b|Handling signal"
 QUICK = [signal.SIGINT, signal.SIGQUIT]
+# A quick stop takes less than a second, a graceful one here for ever; a busy machine adds its own.
+QUICKLY = 3.0
 
 
 def begin_stop(server: Server, signum: signal.Signals = signal.SIGTERM) -> float:
@@ -40,7 +42,7 @@ def test_idle(stage: Stage, signum: signal.Signals, workers: int) -> None:
     server = stage.serve(workers=workers)
     started = time.monotonic()
     assert server.stop(signum) == 0
-    assert time.monotonic() - started < scaled(1.0)
+    assert time.monotonic() - started < scaled(QUICKLY)
 
 
 def test_the_log_says_so(stage: Stage) -> None:
@@ -59,7 +61,7 @@ def test_idle_keep_alive_connections_do_not_delay_it(stage: Stage) -> None:
         started = begin_stop(server)
         wire.wait_closed()
         assert server.wait_exit() == 0
-        assert time.monotonic() - started < scaled(1.0)
+        assert time.monotonic() - started < scaled(QUICKLY)
 
 
 def test_requests_in_flight_finish(stage: Stage) -> None:
@@ -181,7 +183,7 @@ def test_quick_cuts_what_is_running(stage: Stage, signum: signal.Signals) -> Non
         gate.wait_arrived()
         started = time.monotonic()
         assert server.stop(signum) == 0
-        assert time.monotonic() - started < scaled(1.0)
+        assert time.monotonic() - started < scaled(QUICKLY)
 
 
 @pytest.mark.ironhorn("a second TERM changes nothing, INT waits for threads")
@@ -196,7 +198,7 @@ def test_a_second_signal_makes_it_quick(stage: Stage, second: signal.Signals) ->
         begin_stop(server)
         started = time.monotonic()
         assert server.stop(second) == 0
-        assert time.monotonic() - started < scaled(1.0)
+        assert time.monotonic() - started < scaled(QUICKLY)
 
 
 @pytest.mark.ironhorn("waits for the import")
@@ -208,7 +210,7 @@ def test_while_it_boots(stage: Stage, signum: signal.Signals) -> None:
     boot.wait_arrived()
     started = time.monotonic()
     assert server.stop(signum) == 0
-    assert time.monotonic() - started < scaled(1.0)
+    assert time.monotonic() - started < scaled(QUICKLY)
 
 
 @pytest.mark.ironhorn("kills by its heartbeat only")

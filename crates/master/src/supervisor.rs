@@ -260,6 +260,14 @@ impl<'h> Supervisor<'h> {
     /// Tells the fleet what happened and does what follows.
     fn tell(&mut self, event: Event) -> ControlFlow<Outcome> {
         self.actions.extend(self.fleet.handle(event, Monotonic::now()));
+        // Ahead of the log line that says so: a response that ends after it tells its client.
+        for action in &self.actions {
+            if let Action::Tell { nr, message } = action
+                && *message != ToWorker::ReopenLogs
+            {
+                self.board.slot(*nr).ask_to_leave();
+            }
+        }
         while let Some(action) = self.actions.pop_front() {
             self.carry_out(action)?;
         }
@@ -270,9 +278,6 @@ impl<'h> Supervisor<'h> {
         match action {
             Action::Fork { nr, generation } => return self.fork(nr, generation),
             Action::Tell { nr, message } => {
-                if message != ToWorker::ReopenLogs {
-                    self.board.slot(nr).ask_to_leave();
-                }
                 if let Some(child) = &self.children[nr - 1]
                     && let Err(error) = child.channel.send(message)
                 {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What a quick stop gives the workers; the whole of it takes less than a second.
-const QUICK: Duration = Duration::from_millis(700);
+const QUICK: Duration = Duration::from_millis(500);
 
 impl Fleet {
     /// An operator ends the server; asking a second time means at once.
@@ -148,7 +148,7 @@ mod tests {
         fleet.command(TERM);
         fleet.assert_told(&[(1, ToWorker::Quit), (2, ToWorker::Quit)]);
         assert!(!fleet.did(&Action::StopListening));
-        fleet.pass(Duration::from_millis(700));
+        fleet.pass(Duration::from_millis(500));
         assert_eq!(fleet.take_killed(), [1, 2]);
         fleet.bury();
         assert!(fleet.did(&Action::Exit(0)));
