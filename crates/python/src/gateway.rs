@@ -12,7 +12,7 @@ use std::os::fd::BorrowedFd;
 
 use ironhorn_unix::Local;
 use ironhorn_worker::{Application, Body, Chunks, Exchange, Reply, Request};
-use pyo3::exceptions::PyAssertionError;
+use pyo3::exceptions::{PyAssertionError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 
@@ -159,11 +159,17 @@ impl<'py> Application for Gateway<'py> {
     }
 }
 
+/// Signals reach Python code on the main thread only. CPython alone knows which one that is: the
+/// module `threading` takes the one that has imported it for it.
 fn watch_signals(py: Python<'_>) -> PyResult<Option<Interrupts<'_>>> {
-    let threading = py.import("threading")?;
-    let current = threading.call_method0("current_thread")?;
-    let is_main = current.is(&threading.call_method0("main_thread")?);
-    is_main.then(|| Interrupts::watch(py)).transpose()
+    match Interrupts::watch(py) {
+        Ok(interrupts) => Ok(Some(interrupts)),
+        Err(error) if error.is_instance_of::<PyValueError>(py) => {
+            log::debug!(error:%; "signal handlers of the app wait for a request");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// What the app answered, apart from what ends with the request.
