@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 
@@ -94,7 +95,10 @@ def test_a_slow_import_makes_nobody_wait(stage: Stage, shop) -> None:
         moment = time.monotonic()
         shop.reload(server)
         load.wait_more(50)
-        assert load.report.worst(moment) <= calm + scaled(0.5)
+        # Half a second on a machine of our own; beside other tests a second, of the four that a
+        # request would wait if it waited for the import.
+        crowd = 2 if os.environ.get("PYTEST_XDIST_WORKER") else 1
+        assert load.report.worst(moment) <= calm + scaled(0.5 * crowd)
     report = load.stop()
     report.assert_none_failed()
     assert set(report.bodies()) == {b"v1", b"v2"}
@@ -177,8 +181,6 @@ def test_signals_work_during_a_reload(stage: Stage, shop) -> None:
 
 
 def test_a_worker_that_dies_during_a_reload_is_replaced(stage: Stage, shop) -> None:
-    import os
-
     server = stage.serve("shop:app", workers=2)
     server.allow_log("exited", "SIGKILL")
     before = server.workers()
