@@ -109,6 +109,7 @@ def drip(clients: list[Wire], data: bytes) -> None:
         client.send_what_fits(data)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", ["head", "body"])
 def test_200_dripping_clients(stage: Stage, kind: str) -> None:
     """A slow client costs a connection, never a worker: others keep their latency and the loop does

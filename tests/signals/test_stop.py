@@ -15,8 +15,8 @@ from harness.process import scaled
 
 STOPPING = r"\bstopping\b|Handling signal"
 QUICK = [signal.SIGINT, signal.SIGQUIT]
-# A quick stop takes less than a second, a graceful one here for ever; a busy machine adds its own.
-QUICKLY = 3.0
+# A quick stop takes less than a second, a graceful one here for ever.
+QUICKLY = 1.0
 
 
 def begin_stop(server: Server, signum: signal.Signals = signal.SIGTERM) -> float:
@@ -36,6 +36,7 @@ def refused(server: Server) -> bool:
     return False
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("signum", [signal.SIGTERM, *QUICK])
 @pytest.mark.parametrize("workers", [1, 3])
 def test_idle(stage: Stage, signum: signal.Signals, workers: int) -> None:
@@ -53,6 +54,7 @@ def test_the_log_says_so(stage: Stage) -> None:
         assert server.log.matching("stopped"), server.log.text()
 
 
+@pytest.mark.alone
 @pytest.mark.differs("idle keep-alive connections are kept for up to 2 s")
 def test_idle_keep_alive_connections_do_not_delay_it(stage: Stage) -> None:
     server = stage.serve(keepalive=60)
@@ -172,6 +174,7 @@ def test_over_graceful_timeout_is_killed(stage: Stage) -> None:
         wire.wait_closed()
 
 
+@pytest.mark.alone
 @pytest.mark.ironhorn("waits for its threads")
 @pytest.mark.parametrize("signum", QUICK)
 def test_quick_cuts_what_is_running(stage: Stage, signum: signal.Signals) -> None:
@@ -186,6 +189,7 @@ def test_quick_cuts_what_is_running(stage: Stage, signum: signal.Signals) -> Non
         assert time.monotonic() - started < scaled(QUICKLY)
 
 
+@pytest.mark.alone
 @pytest.mark.ironhorn("a second TERM changes nothing, INT waits for threads")
 @pytest.mark.parametrize("second", [signal.SIGTERM, *QUICK])
 def test_a_second_signal_makes_it_quick(stage: Stage, second: signal.Signals) -> None:
@@ -201,6 +205,7 @@ def test_a_second_signal_makes_it_quick(stage: Stage, second: signal.Signals) ->
         assert time.monotonic() - started < scaled(QUICKLY)
 
 
+@pytest.mark.alone
 @pytest.mark.ironhorn("waits for the import")
 @pytest.mark.parametrize("signum", [signal.SIGTERM, *QUICK])
 def test_while_it_boots(stage: Stage, signum: signal.Signals) -> None:
