@@ -117,8 +117,10 @@ def spin(environ, start_response):
 
 
 def hold(environ, start_response):
-    """Never returns, in C code that holds the GIL."""
-    ctypes.PyDLL(None).sleep(1000)
+    """Never returns, in C code that holds the GIL and that no signal interrupts."""
+    libc, mutex = ctypes.PyDLL(None), ctypes.create_string_buffer(64)
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)
 
 
 def slow_chunks(environ, start_response):

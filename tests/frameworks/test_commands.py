@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from frameworks.example import EXAMPLES, NAMES, PATH
 from harness import Stage, Wire, run_once
+from harness.server import APPS
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.ironhorn("the commands name ironhorn")]
 
@@ -82,11 +84,17 @@ def test_a_platform_says_how_many_workers(stage: Stage) -> None:
 
 
 def test_the_unit_starts_it(stage: Stage) -> None:
-    """The unit's command with the socket where this test may write."""
+    """The unit's command, with a socket passed as systemd passes that of the socket unit."""
     path = stage.directory / "ironhorn.sock"
-    _, *arguments = shlex.split(unit()["ExecStart"].replace("/run/app/ironhorn.sock", str(path)))
-    server = stage.serve(None, *arguments, bind=None, chdir=EXAMPLES / "hello")
-    server.leaves_nothing_at.append(path)
+    _, *arguments = shlex.split(unit()["ExecStart"])
+    launcher = [sys.executable, str(APPS / "activate.py"), str(stage.directory / "port"), str(path)]
+    stage.serve(
+        None,
+        *arguments,
+        bind=None,
+        chdir=EXAMPLES / "hello",
+        command=[*launcher, "--", *stage.flavour.command],
+    )
     with Wire(str(path)) as wire:
         assert wire.get("/").read_response().status == 200
 

@@ -8,6 +8,7 @@ slower than a laptop.
 
 from .load import Load, Report
 from .process import Gate, Log, children_of, descendants, is_alive, scaled, wait_until
+from .records import Record, records, wait_record
 from .server import Flavour, Server, Stage, run_once
 from .wire import BadResponse, Response, Wire, request
 
@@ -17,6 +18,7 @@ __all__ = [
     "Gate",
     "Load",
     "Log",
+    "Record",
     "Report",
     "Response",
     "Server",
@@ -25,8 +27,10 @@ __all__ = [
     "children_of",
     "descendants",
     "is_alive",
+    "records",
     "request",
     "run_once",
     "scaled",
+    "wait_record",
     "wait_until",
 ]

@@ -43,6 +43,18 @@ def wait_until(predicate: Callable[[], T], deadline: float = DEADLINE, what: str
         pause = min(pause * 1.5, 0.05)
 
 
+def time_until(predicate: Callable[[], object], deadline: float) -> float | None:
+    """Seconds until the predicate held, None when it did not in time: for what is measured, not
+    asserted.
+    """
+    started = time.monotonic()
+    try:
+        wait_until(predicate, deadline)
+    except AssertionError:
+        return None
+    return time.monotonic() - started
+
+
 def holds_for(predicate: Callable[[], object], seconds: float, what: str = "") -> None:
     """Asserts that something stays true over a bounded window (for claims that something does not
     happen).
@@ -105,6 +117,14 @@ def descendants(pid: int) -> list[int]:
         frontier.extend(below)
         found.extend(child for child in below if table[child][0] not in "ZX")
     return sorted(found)
+
+
+def title_of(pid: int) -> str:
+    """What ps(1) shows of a process, empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def session_of(pid: int) -> int:

@@ -37,6 +37,7 @@ from .process import (
     reap_orphans,
     scaled,
     session_of,
+    title_of,
     wait_until,
 )
 from .wire import Address, Response, Wire
@@ -45,6 +46,7 @@ APPS = Path(__file__).parent.parent / "apps"
 BAD_LINE = re.compile(
     r"\b(ERROR|CRITICAL)\b|panicked|Traceback \(most recent call last\)|fatal runtime error"
 )
+ZYGOTE = "ironhorn: zygote"
 KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "USER", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 
 
@@ -114,7 +116,11 @@ class Server:
 
     def workers(self) -> list[int]:
         """The live workers, oldest first."""
-        return children_of(self.pid)
+        return [pid for pid in children_of(self.pid) if not title_of(pid).startswith(ZYGOTE)]
+
+    def zygotes(self) -> list[int]:
+        """The live processes that workers are forked from."""
+        return [pid for pid in children_of(self.pid) if title_of(pid).startswith(ZYGOTE)]
 
     def worker(self) -> int:
         """The only worker."""
@@ -227,6 +233,7 @@ class Stage:
         self.servers: list[Server] = []
         self._gates: list[Gate] = []
         (directory / "spool").mkdir()
+        (directory / "run").mkdir(mode=0o700)
 
     def gate(self, name: str) -> Gate:
         """A meeting point; the app reaches it by `meeting.meet(name)`."""
@@ -242,6 +249,8 @@ class Stage:
             "PYTHONDONTWRITEBYTECODE": "1",
             "TEST_DIR": str(self.directory),
             "TMPDIR": str(self.directory / "spool"),
+            # Where control sockets are: one server doesn't meet those of other tests.
+            "XDG_RUNTIME_DIR": str(self.directory / "run"),
             **(extra or {}),
         }
 

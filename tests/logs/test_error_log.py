@@ -19,7 +19,7 @@ LINE = re.compile(rf"{TIME} (ERROR|WARN|INFO|DEBUG|TRACE) [\w:.]+:( [a-z_]+={VAL
 
 def life(server: Server) -> None:
     """Start, reload, a worker that dies, stop."""
-    server.allow_log("exited", "SIGKILL")
+    server.allow_log("worker died")
     old = set(server.workers())
     server.send(signal.SIGHUP)
     server.log.wait_for_line("reloaded")
@@ -44,7 +44,7 @@ def test_lines_of_text(stage: Stage) -> None:
         r"INFO ironhorn: .*reloading",
         r"INFO ironhorn: worker=\d generation=1 pid=\d+ exited .*reason=\"?asked",
         r"INFO ironhorn: .*reloaded",
-        r"WARN ironhorn: worker=\d generation=2 pid=\d+ exited reason=\"signal SIGKILL\" after=",
+        r"ERROR ironhorn: worker=\d generation=2 pid=\d+ worker died reason=\"signal SIGKILL\" ",
         r"INFO ironhorn: .*stopping mode=graceful",
         r"INFO ironhorn: .*stopped",
     ):
@@ -65,7 +65,7 @@ def test_lines_of_json(stage: Stage) -> None:
         messages
     )
     killed = next(line for line in lines if line.get("reason") == "signal SIGKILL")
-    assert (killed["generation"], killed["requests"]) == (2, 0)
+    assert (killed["generation"], killed["served"]) == (2, 0)
 
 
 def test_a_traceback_in_text_and_json(stage: Stage) -> None:

@@ -20,7 +20,9 @@ def config(*binds: str, **more: object) -> str:
 
 
 def fails_to_boot(server: Server) -> None:
-    server.allow_log("reload failed", "boot failed", "Traceback", "RuntimeError", r"^ ")
+    server.allow_log(
+        "reload failed", "boot failed", "worker died", "Traceback", "RuntimeError", r"^ "
+    )
 
 
 def replace_worker(server: Server) -> None:

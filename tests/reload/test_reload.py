@@ -36,7 +36,7 @@ def test_broken_code_never_serves(stage: Stage, shop) -> None:
     does.
     """
     server = stage.serve("shop:app", workers=4, boot_timeout=2)
-    server.allow_log("boot failed", "reload failed", "exited", "Traceback")
+    server.allow_log("boot failed", "reload failed", "worker died", "Traceback")
     stage.gate("import")
     with Load(server.address) as load:
         load.wait_more(50)
@@ -76,7 +76,7 @@ def assert_one_traceback(lines: list[str]) -> None:
 
 def test_an_app_that_went_away(stage: Stage, shop) -> None:
     server = stage.serve("shop:app", workers=2)
-    server.allow_log("boot failed", "reload failed", "exited", "Traceback")
+    server.allow_log("boot failed", "reload failed", "worker died", "Traceback")
     (stage.directory / "shop.py").unlink()
     shop.failed_reload(server, "")
     assert server.get("/").body == b"v1"
@@ -85,6 +85,7 @@ def test_an_app_that_went_away(stage: Stage, shop) -> None:
     assert server.get("/").body == b"v1"
 
 
+@pytest.mark.alone
 def test_a_slow_import_makes_nobody_wait(stage: Stage, shop) -> None:
     """The import takes 4 s; no request waits more than 0.5 s longer than without a reload."""
     server = stage.serve("shop:app", workers=2)
@@ -95,10 +96,7 @@ def test_a_slow_import_makes_nobody_wait(stage: Stage, shop) -> None:
         moment = time.monotonic()
         shop.reload(server)
         load.wait_more(50)
-        # Half a second on a machine of our own; beside other tests a second, of the four that a
-        # request would wait if it waited for the import.
-        crowd = 2 if os.environ.get("PYTEST_XDIST_WORKER") else 1
-        assert load.report.worst(moment) <= calm + scaled(0.5 * crowd)
+        assert load.report.worst(moment) <= calm + scaled(0.5)
     report = load.stop()
     report.assert_none_failed()
     assert set(report.bodies()) == {b"v1", b"v2"}
@@ -165,6 +163,7 @@ def test_a_reload_during_a_reload_takes_the_newest_code(stage: Stage, shop) -> N
     assert set(report.bodies()) == {b"v1", b"v3"}
 
 
+@pytest.mark.alone
 def test_signals_work_during_a_reload(stage: Stage, shop) -> None:
     """The master never blocks: it stops at once although a worker of the new generation hangs at
     import.
@@ -177,19 +176,19 @@ def test_signals_work_during_a_reload(stage: Stage, shop) -> None:
     assert server.get("/").body == b"v1"
     started = time.monotonic()
     assert server.stop() == 0
-    assert time.monotonic() - started < scaled(3.0)
+    assert time.monotonic() - started < scaled(1.0)
 
 
 def test_a_worker_that_dies_during_a_reload_is_replaced(stage: Stage, shop) -> None:
     server = stage.serve("shop:app", workers=2)
-    server.allow_log("exited", "SIGKILL")
+    server.allow_log("worker died")
     before = server.workers()
     gate = stage.gate("import")
     shop.deploy("v2", "hangs")
     server.send(signal.SIGHUP)
     gate.wait_arrived()
     os.kill(before[0], signal.SIGKILL)
-    server.log.wait_for_line("exited")
+    server.log.wait_for_line("worker died")
     assert server.get("/").body == b"v1"
     shop.deploy("v2")
     gate.let_pass(8)

@@ -46,7 +46,8 @@ def documents() -> list[Path]:
 
 
 def links(path: Path) -> list[str]:
-    return [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text())]
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", path.read_text(), flags=re.DOTALL)
+    return [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", prose)]
 
 
 def test_the_readme_leads_to_every_document() -> None:

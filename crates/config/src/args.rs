@@ -114,7 +114,7 @@ fn command() -> Command {
     Command::new("ironhorn")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Serves a Python WSGI application over HTTP from several processes.")
-        .override_usage("ironhorn [OPTIONS] [APP]")
+        .override_usage("ironhorn [OPTIONS] [APP]\n       ironhorn ctl COMMAND [OPTIONS]")
         .after_help(
             "Each option can also be given in ironhorn.yaml and as IRONHORN_<OPTION> in the \
              environment.\nMore with --help.",
@@ -147,7 +147,7 @@ fn command() -> Command {
 const PRECEDENCE: &str = "\
 Where settings come from, the later ones winning:
   defaults
-  the YAML file: --config FILE, else ironhorn.yaml in the current directory
+  the file: --config FILE, else ironhorn.yaml or gunicorn.conf.py in the current directory
   PORT and WEB_CONCURRENCY in the environment
   IRONHORN_<SETTING> in the environment
   IRONHORN_CMD_ARGS in the environment: options as on the command line

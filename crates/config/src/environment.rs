@@ -20,8 +20,15 @@ pub(crate) const COMMAND_ARGUMENTS: &str = "IRONHORN_CMD_ARGS";
 
 const PREFIX: &str = "IRONHORN_";
 
-/// Variables of ours that are no settings: log levels by module, and the seed of simulations.
-const OTHERS: &[&str] = &[COMMAND_ARGUMENTS, "IRONHORN_LOG", "IRONHORN_SIM_SEED"];
+/// Variables of ours that are no settings: log levels by module, the seed of simulations, and what
+/// a master tells the one that takes over from it.
+const OTHERS: &[&str] = &[
+    COMMAND_ARGUMENTS,
+    "IRONHORN_LOG",
+    "IRONHORN_SIM_SEED",
+    "IRONHORN_LISTENERS",
+    "IRONHORN_MASTER",
+];
 
 /// What Kubernetes sets in every pod next to a service named "ironhorn", besides `IRONHORN_PORT`.
 const SERVICE: &[&str] = &["IRONHORN_SERVICE_HOST", "IRONHORN_SERVICE_PORT", "IRONHORN_PORT_"];

@@ -16,6 +16,7 @@ impl ConfigErrors {
     pub(crate) fn new(mut errors: Vec<ConfigError>) -> ConfigErrors {
         errors.sort_by_key(|error| match &error.origin {
             Origin::File { line, .. } => (0, *line),
+            Origin::Imported(_) => (0, 0),
             Origin::Variable(_) => (1, 0),
             Origin::CommandArguments => (2, 0),
             Origin::CommandLine => (3, 0),
@@ -90,7 +91,7 @@ impl ConfigError {
     pub(crate) fn at(setting: &Setting, origin: Origin, problem: Problem) -> ConfigError {
         let key = match origin {
             Origin::CommandArguments | Origin::CommandLine => setting.on_command_line(),
-            Origin::Variable(_) => String::new(),
+            Origin::Variable(_) | Origin::Imported(_) => String::new(),
             Origin::Default | Origin::File { .. } => setting.key.to_owned(),
         };
         ConfigError { origin, key, problem }

@@ -1,4 +1,4 @@
-//! Settings from a YAML file: a mapping of settings to values.
+//! Settings from a file: YAML, a mapping of settings to values, or else what is imported.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::definition::{Checked, Setting};
 use crate::error::{ConfigError, Problem};
+use crate::import::{self, Importer, PythonFile};
 use crate::kind::Form;
 use crate::names;
 use crate::origin::Origin;
@@ -15,16 +16,32 @@ use crate::yaml::{Content, Document, Node};
 /// Read from the start directory if no file is named.
 pub(crate) const DEFAULT_FILE: &str = "ironhorn.yaml";
 
-/// Reads the file that is `named`, or the default one if it is there.
-pub(crate) fn read(directory: &Path, named: Option<&str>, errors: &mut Vec<ConfigError>) -> Values {
-    let name = named.unwrap_or(DEFAULT_FILE);
+/// Reads the file that is `named`, or a default one if it is there.
+pub(crate) fn read(
+    directory: &Path,
+    named: Option<&str>,
+    importer: Option<&Importer>,
+    errors: &mut Vec<ConfigError>,
+) -> Values {
+    if let Some(file) = named.and_then(|named| PythonFile::named(directory, named)) {
+        if let Some(importer) = importer {
+            return importer.read(&file, errors);
+        }
+        let why = "it is Python, which cannot be run here".to_owned();
+        errors.push(ConfigError::source(import::whole(&file), Problem::Unreadable(why)));
+        return Values::default();
+    }
+    let name = named.map_or(DEFAULT_FILE, import::yaml_name);
     let why = match fs::read(directory.join(name)) {
         Ok(bytes) => match String::from_utf8(bytes) {
             Ok(text) => return settings(&text, name, errors),
             Err(_) => "it is not UTF-8".to_owned(),
         },
         Err(error) if error.kind() == ErrorKind::NotFound && named.is_none() => {
-            return Values::default();
+            return match (importer, PythonFile::default_in(directory)) {
+                (Some(importer), Some(file)) => importer.read(&file, errors),
+                _ => Values::default(),
+            };
         }
         Err(error) => error.to_string(),
     };

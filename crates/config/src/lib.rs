@@ -8,12 +8,13 @@
 //! Precedence, low to high; a list replaces a list, nothing is merged:
 //!
 //! ```text
-//! default < YAML file < PORT, WEB_CONCURRENCY < IRONHORN_<SETTING> < IRONHORN_CMD_ARGS < command line
+//! default < file < PORT, WEB_CONCURRENCY < IRONHORN_<SETTING> < IRONHORN_CMD_ARGS < command line
 //! ```
 //!
 //! Invariant: a value that is given anywhere is checked, also when a higher source replaces it, and
 //! nothing is ignored or clamped. The crate reads one file and the [`Sources`] it is handed; it never
-//! prints, exits or looks at the process, so the master can call [`resolve`] again on SIGHUP.
+//! prints, exits or looks at the process, so the master can call [`resolve`] again on SIGHUP. A file
+//! that is Python is run by the [`Importer`] of the sources.
 //!
 //! ```
 //! use ironhorn_config::{Sources, resolve};
@@ -23,6 +24,7 @@
 //!     args: ["-w", "4", "shop.wsgi:app"].map(Into::into).to_vec(),
 //!     environment: vec![("WEB_CONCURRENCY".into(), "2".into())],
 //!     directory,
+//!     importer: None,
 //! };
 //! let resolved = resolve(&sources).unwrap();
 //! assert_eq!(resolved.settings.workers, 4);
@@ -30,10 +32,12 @@
 //! ```
 
 mod args;
+mod ctl;
 mod definition;
 mod environment;
 mod error;
 mod file;
+mod import;
 mod kind;
 mod names;
 mod origin;
@@ -47,8 +51,10 @@ mod yaml;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+pub use ctl::{Ctl, Request, Target};
 pub use error::{ConfigError, ConfigErrors, Problem};
-pub use kind::{AccessLogFormat, HeaderMap, LogFile, LogFormat, LogLevel};
+pub use import::{Imported, Importer, Place, PythonFile};
+pub use kind::{AccessLogFormat, Control, HeaderMap, LogFile, LogFormat, LogLevel};
 pub use origin::Origin;
 pub use print::print_config;
 pub use reference::reference;
@@ -68,6 +74,9 @@ pub struct Sources {
     /// The directory Ironhorn was started in, absolute: `ironhorn.yaml` and a relative `--config` are
     /// looked for there, after `chdir` too.
     pub directory: PathBuf,
+    /// What reads a configuration file that is Python. Without it, one that is named is an error,
+    /// and one that is just there is left alone.
+    pub importer: Option<Importer>,
 }
 
 /// Settings, checked and complete, with where each one came from.
@@ -122,7 +131,8 @@ pub fn resolve(sources: &Sources) -> Result<Resolved, Stop> {
     let named = [&command_line, &arguments, &environment]
         .into_iter()
         .find_map(|source| source.get("config")?.items.first());
-    let file = file::read(&sources.directory, named.map(String::as_str), &mut errors);
+    let named = named.map(String::as_str);
+    let file = file::read(&sources.directory, named, sources.importer.as_ref(), &mut errors);
     for source in [file, environment, arguments, command_line] {
         values.replace_with(source);
     }
@@ -141,6 +151,45 @@ pub fn resolve(sources: &Sources) -> Result<Resolved, Stop> {
         invocation: Invocation::from_values(&values),
         values,
     })
+}
+
+/// What `ironhorn ctl` has to know of the settings: where the server of this start directory is
+/// controlled from. A relative path is made absolute, as the server has it.
+///
+/// What else is wrong with the settings is no matter here: the command may be the one to find out
+/// what the server says about it. The error is what keeps the file from being read at all.
+pub fn resolve_control(sources: &Sources) -> (Control, Option<ConfigError>) {
+    let mut errors = Vec::new();
+    let arguments = args::from_variable(&sources.environment, &mut errors);
+    let command_line = args::from_command_line(&sources.args, &mut errors);
+    let [command_line, arguments] =
+        [command_line, arguments].map(|read| read.ok().flatten().unwrap_or_default());
+    let environment = environment::read(&sources.environment, &mut errors);
+    let named = [&command_line, &arguments, &environment]
+        .into_iter()
+        .find_map(|source| source.get("config")?.items.first());
+    let mut unreadable = Vec::new();
+    let mut values = file::read(
+        &sources.directory,
+        named.map(String::as_str),
+        sources.importer.as_ref(),
+        &mut unreadable,
+    );
+    for source in [environment, arguments, command_line] {
+        values.replace_with(source);
+    }
+    let item = |key: &str| values.get(key)?.items.first();
+    let control = match item("control").map(String::as_str) {
+        None | Some("auto") => Control::Auto,
+        Some("none") => Control::None,
+        Some(path) => {
+            let chdir = item("chdir").map_or("", String::as_str);
+            Control::Path(sources.directory.join(chdir).join(path))
+        }
+    };
+    let whole =
+        |error: &ConfigError| matches!(error.problem, Problem::Unreadable(_) | Problem::Syntax(_));
+    (control, unreadable.into_iter().find(whole))
 }
 
 fn all_settings() -> impl Iterator<Item = &'static Setting> {

@@ -11,13 +11,10 @@ const UNSUPPORTED: &[&str] = &[
     "cert_reqs",
     "certfile",
     "ciphers",
-    "daemon",
     "dogstatsd_tags",
     "forwarded_allow_ips",
     "forwarded_for",
     "forwarder_headers",
-    "group",
-    "initgroups",
     "keyfile",
     "log_config",
     "log_config_json",
@@ -28,20 +25,12 @@ const UNSUPPORTED: &[&str] = &[
     "logconfig",
     "logconfig_dict",
     "logger_class",
-    "max_memory",
-    "max_requests",
-    "max_requests_jitter",
     "no_sendfile",
     "paste",
-    "preload",
-    "preload_app",
     "proxy_allow_from",
     "proxy_allow_ips",
     "proxy_protocol",
-    "reload",
     "reload_engine",
-    "reload_extra_file",
-    "reload_extra_files",
     "reuse_port",
     "secure_scheme_headers",
     "sendfile",
@@ -51,13 +40,12 @@ const UNSUPPORTED: &[&str] = &[
     "statsd_prefix",
     "syslog",
     "syslog_addr",
-    "user",
     "worker_class",
     "worker_tmp_dir",
 ];
 
 /// Gunicorn's short flags for some of them.
-const UNSUPPORTED_SHORT: &[&str] = &["-D", "-R", "-g", "-k", "-u"];
+const UNSUPPORTED_SHORT: &[&str] = &["-R", "-k"];
 
 /// The setting with this key in YAML.
 pub(crate) fn in_file(key: &str) -> Option<&'static Setting> {
@@ -139,6 +127,8 @@ mod tests {
     fn what_others_call_a_setting_is_known() {
         assert_eq!(similar(unknown_key("pidfile")).unwrap(), "pid");
         assert_eq!(similar(unknown_key("port")).unwrap(), "bind");
+        assert_eq!(similar(unknown_key("preload_app")).unwrap(), "preload");
+        assert_eq!(similar(unknown_key("control_socket")).unwrap(), "control");
         assert_eq!(similar(unknown_flag("--errorlog")).unwrap(), "--error-logfile");
     }
 
@@ -158,8 +148,8 @@ mod tests {
 
     #[test]
     fn what_gunicorn_has_is_no_typing_error() {
-        assert_eq!(unknown_key("preload_app"), Problem::Unsupported);
-        assert_eq!(unknown_flag("--max-requests"), Problem::Unsupported);
+        assert_eq!(unknown_key("proxy_protocol"), Problem::Unsupported);
+        assert_eq!(unknown_flag("--worker-class"), Problem::Unsupported);
         assert_eq!(unknown_flag("-k"), Problem::Unsupported);
         assert_eq!(unknown_variable("IRONHORN_CERTFILE"), Problem::Unsupported);
     }

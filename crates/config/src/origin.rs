@@ -14,6 +14,8 @@ pub enum Origin {
         /// The line of the key, from 1.
         line: usize,
     },
+    /// In a file that was imported, at a place in its own words: "gunicorn.conf.py: max_requests".
+    Imported(String),
     /// In this environment variable.
     Variable(String),
     /// In `IRONHORN_CMD_ARGS`.
@@ -27,6 +29,7 @@ impl fmt::Display for Origin {
         match self {
             Origin::Default => f.write_str("default"),
             Origin::File { name, line } => write!(f, "{name}:{line}"),
+            Origin::Imported(place) => f.write_str(place),
             Origin::Variable(name) => f.write_str(name),
             Origin::CommandArguments => f.write_str(crate::environment::COMMAND_ARGUMENTS),
             Origin::CommandLine => f.write_str("command line"),

@@ -10,13 +10,17 @@ use ironhorn_unix::Address;
 
 use crate::definition::{Reach, settings};
 use crate::kind::{
-    AccessFormat, AccessLogFormat, Bytes, Choice, FilePath, Form, HeaderMap, Listen, Log, LogFile,
-    LogFormat, LogLevel, Many, Octal, One, Optional, Pair, Seconds, SecondsOrOff, Switch, Text,
-    Threads, Whole, WorkerCount,
+    AccessFormat, AccessLogFormat, Bytes, Choice, Control, ControlSocket, FilePath, Form,
+    HeaderMap, Listen, Log, LogFile, LogFormat, LogLevel, Many, Octal, One, Optional, Pair,
+    Seconds, SecondsOrOff, Switch, Text, Threads, UrlPath, Whole, WholeOrOff, WorkerCount,
 };
 
 /// A day: a longer wait than that is a mistake in the unit.
 const DAY: f64 = 86_400.0;
+/// A year: the longest life of a worker.
+const YEAR: f64 = 365.0 * DAY;
+/// The least memory that a worker can be limited to: less is a mistake in the unit.
+const MEBIBYTE: u64 = 1 << 20;
 
 settings! {
     /// How to serve: every setting, parsed and checked.
@@ -72,6 +76,14 @@ settings! {
             value: "NAME=VALUE",
             short: Some('e'),
             other_names: &["raw_env"],
+        }
+
+        /// Python file or module with functions to call when something happens.
+        ///
+        /// FILE.py or the name of a module. What the functions are called, and in which
+        /// process each one runs, is in docs/hooks.md. Read again on SIGHUP.
+        hooks: Option<String> = Optional(Text("the path of a Python file or the name of a module")) => {
+            value: "FILE.py|MODULE",
         }
     }
 
@@ -136,13 +148,71 @@ settings! {
             value: "NUMBER",
             default: &["1"],
         }
+
+        /// Import the application once, in a process that workers are forked from.
+        ///
+        /// Workers then share the memory that the import has filled, and are there at
+        /// once. A reload imports anew. Threads that the import starts are not in the
+        /// workers.
+        preload: bool = Switch => {
+            value: "true|false",
+            default: &["false"],
+            other_names: &["preload_app"],
+        }
+
+        /// After how many requests a worker is replaced; 0 for never.
+        ///
+        /// It serves until its replacement does. One worker at a time is replaced.
+        max_requests: Option<u64> = One(WholeOrOff { max: u32::MAX as u64 }) => {
+            value: "NUMBER",
+            default: &["0"],
+        }
+
+        /// How many requests more than `max_requests` a worker may serve.
+        ///
+        /// Each draws a number up to this one, so that they don't reach it together.
+        max_requests_jitter: u64 = One(Whole { min: 0, max: u32::MAX as u64 }) => {
+            value: "NUMBER",
+            default: &["0"],
+        }
+
+        /// With how much memory of its own a worker is replaced.
+        ///
+        /// A number of bytes, also with k, m or g for KiB, MiB or GiB, or `unlimited`.
+        /// Memory that it shares with others isn't counted. It serves until its
+        /// replacement does. One worker at a time is replaced.
+        max_memory: Option<u64> = One(Bytes { min: MEBIBYTE }) => {
+            value: "BYTES|unlimited",
+            default: &["unlimited"],
+        }
+
+        /// With how much memory of its own a worker is killed at once.
+        ///
+        /// Written as `max_memory`. Requests that it works on are lost, so it is for what
+        /// grows faster than `max_memory` can have it replaced.
+        max_memory_hard: Option<u64> = One(Bytes { min: MEBIBYTE }) => {
+            value: "BYTES|unlimited",
+            default: &["unlimited"],
+        }
+
+        /// After how long a worker is replaced; 0 for never.
+        ///
+        /// It serves until its replacement does. One worker at a time is replaced, and
+        /// none lives to the second as long as another.
+        max_lifetime: Option<Duration> = One(SecondsOrOff { max: YEAR }) => {
+            value: "SECONDS",
+            default: &["0"],
+        }
     }
 
     section "Timeouts" {
         /// How long the application may work on a request; 0 for no limit.
         ///
-        /// Counted from the call, or from the last chunk that it yielded. A worker that
-        /// is over it is killed and replaced; the log names the request.
+        /// Counted from the call, or from the last chunk that it yielded; the application
+        /// can extend it with `environ["ironhorn.extend_timeout"](seconds)`. The client
+        /// of a request that is over it gets 504, the log names the request and shows
+        /// where the application is, and the worker is replaced and then killed if it
+        /// doesn't come back within `graceful_timeout`.
         timeout: Option<Duration> = One(SecondsOrOff { max: DAY }) => {
             value: "SECONDS",
             short: Some('t'),
@@ -155,6 +225,15 @@ settings! {
         graceful_timeout: Duration = One(Seconds { min: 0.0, max: DAY }) => {
             value: "SECONDS",
             default: &["30"],
+        }
+
+        /// How long the server still takes connections after it was told to stop.
+        ///
+        /// Meanwhile `health_path` answers 503, so that load balancers learn of it. A
+        /// second SIGTERM ends the wait.
+        shutdown_delay: Duration = One(Seconds { min: 0.0, max: DAY }) => {
+            value: "SECONDS",
+            default: &["0"],
         }
 
         /// How long a worker may take to import the application; 0 for no limit.
@@ -230,7 +309,7 @@ settings! {
         /// A number, also with k, m or g for KiB, MiB or GiB, or `unlimited`. A longer
         /// body is answered with 413. 0 is refused, because it would be no limit to some
         /// and no body to others.
-        limit_request_body: Option<u64> = One(Bytes) => {
+        limit_request_body: Option<u64> = One(Bytes { min: 1 }) => {
             value: "BYTES|unlimited",
             default: &["unlimited"],
         }
@@ -247,6 +326,14 @@ settings! {
         ])) => {
             value: "drop|refuse|allow",
             default: &["drop"],
+        }
+
+        /// Path that the server answers itself, to say whether it is ready.
+        ///
+        /// GET and HEAD get 200, or 503 once the server was told to stop. The
+        /// application doesn't see them.
+        health_path: Option<String> = Optional(UrlPath) => {
+            value: "PATH",
         }
     }
 
@@ -275,6 +362,78 @@ settings! {
             value: "NAME",
             short: Some('n'),
             other_names: &["proc_name"],
+        }
+
+        /// Go to the background once the server serves.
+        ///
+        /// The command returns then, or with what is wrong. Nothing is shown on the
+        /// terminal any more, so set `error_logfile`. Only a start heeds it, no reload.
+        daemon: bool = Switch => {
+            value: "true|false",
+            short: Some('D'),
+            default: &["false"],
+        }
+
+        /// The user that the workers run as, by name or number.
+        ///
+        /// Changed to before the application is imported; the master stays what it is,
+        /// and so it can bind low ports and read keys again at a reload.
+        user: Option<String> = Optional(Text("the name or the number of a user")) => {
+            value: "USER",
+            short: Some('u'),
+        }
+
+        /// The group that the workers run as, by name or number.
+        ///
+        /// Without it, it is the primary group of `user`.
+        group: Option<String> = Optional(Text("the name or the number of a group")) => {
+            value: "GROUP",
+            short: Some('g'),
+        }
+
+        /// Give workers the other groups that `user` is in too.
+        initgroups: bool = Switch => {
+            value: "true|false",
+            default: &["false"],
+        }
+
+        /// The unix socket that `ironhorn ctl` talks to.
+        ///
+        /// `auto` is a file of its own for each server, where `ironhorn ctl` finds it: in
+        /// $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/ironhorn, /run/ironhorn if it is root's,
+        /// or else /tmp/ironhorn-UID. `none` is for no control. Only the user that runs
+        /// the master, and root, can use it. Only a start heeds it, no reload. See
+        /// docs/control.md.
+        control: Control = One(ControlSocket) => {
+            value: "PATH|auto|none",
+            other_names: &["control_socket"],
+            default: &["auto"],
+        }
+    }
+
+    section "Development" {
+        /// Reload when a file of the application changes.
+        ///
+        /// Python files in the directory that Ironhorn serves from and below it, those of
+        /// modules that were imported from elsewhere, and all in directories named
+        /// templates. Code that is broken shows its traceback, and the next change is
+        /// waited for, also at start. See docs/development.md.
+        reload: bool = Switch => {
+            value: "true|false",
+            default: &["false"],
+        }
+
+        /// File or directory to watch as well with `reload`; repeatable.
+        ///
+        /// In one text several are separated by commas.
+        reload_extra_files: Vec<PathBuf> = Many {
+            kind: FilePath("the path of a file or directory"),
+            form: Form::List(&[',']),
+            may_be_empty: true,
+        } => {
+            value: "PATH",
+            flag: Some("reload-extra-file"),
+            aliases: &["reload-extra-files"],
         }
     }
 
@@ -347,10 +506,12 @@ settings! {
     static INVOCATION;
 
     section "Configuration" {
-        /// The YAML file to read settings from.
+        /// The file to read settings from: YAML, or Python as Gunicorn has it.
         ///
         /// Without it, ironhorn.yaml is read if it is in the directory Ironhorn was
-        /// started in. A relative path starts there too.
+        /// started in, or else gunicorn.conf.py. A relative path starts there too.
+        /// `FILE.py`, `file:FILE` and `python:MODULE` are run as Gunicorn runs them; see
+        /// docs/moving-from-gunicorn.md.
         config: Option<PathBuf> = Optional(FilePath("the path of a YAML file")) => {
             value: "FILE",
             short: Some('c'),

@@ -29,6 +29,7 @@ fn the_example_loads() {
         args: Vec::new(),
         environment: Vec::new(),
         directory: root().join("examples"),
+        importer: None,
     })
     .unwrap();
     assert_eq!(resolved.settings.name.as_deref(), Some("shop"));

@@ -29,7 +29,11 @@ fn unknown_key() {
     yaml("colour: red\n", "ironhorn.yaml:2: colour: unknown setting");
     yaml("config: x\n", "ironhorn.yaml:2: config: unknown setting");
     yaml("print_config: true\n", "ironhorn.yaml:2: print_config: unknown setting");
-    yaml("max_requests: 9\n", "ironhorn.yaml:2: max_requests: not supported in this version");
+    yaml("keyfile: x\n", "ironhorn.yaml:2: keyfile: not supported in this version");
+    yaml(
+        "preload_app: true\n",
+        r#"ironhorn.yaml:2: preload_app: unknown setting, did you mean "preload"?"#,
+    );
     yaml("[a]: 9\n", "ironhorn.yaml:2: found a list as a key, expected the name of a setting");
 }
 
@@ -78,6 +82,22 @@ fn value_that_is_not_allowed() {
     yaml(
         "limit_request_body: 0\n",
         r#"ironhorn.yaml:2: limit_request_body: found "0", expected a number of bytes from 1, with k, m or g for KiB, MiB or GiB, or unlimited"#,
+    );
+    yaml(
+        "max_memory: 300\n",
+        r#"ironhorn.yaml:2: max_memory: found "300", expected a number of bytes from 1m, with k, m or g for KiB, MiB or GiB, or unlimited"#,
+    );
+    yaml(
+        "max_requests: 1e3\n",
+        r#"ironhorn.yaml:2: max_requests: found "1e3", expected a number from 1 to 4294967295, or 0 for off"#,
+    );
+    yaml(
+        "health_path: health\n",
+        r#"ironhorn.yaml:2: health_path: found "health", expected a path that begins with / and has no query, as in /health"#,
+    );
+    yaml(
+        "control: ''\n",
+        r#"ironhorn.yaml:2: control: found "", expected auto, none or the path of a unix socket"#,
     );
     yaml(
         "header_map: dangerous\n",
@@ -190,7 +210,7 @@ fn variable_that_sets_nothing() {
         "2",
         r#"IRONHORN_WORKER: unknown variable, did you mean "IRONHORN_WORKERS"?"#,
     );
-    environment("IRONHORN_PRELOAD", "1", "IRONHORN_PRELOAD: not supported in this version");
+    environment("IRONHORN_CERTFILE", "x", "IRONHORN_CERTFILE: not supported in this version");
     environment("IRONHORN_CHECK_CONFIG", "true", "IRONHORN_CHECK_CONFIG: unknown variable");
     environment(
         "IRONHORN_PORT",
@@ -206,8 +226,8 @@ fn option_that_does_not_exist() {
     args(&["--wrokers=2"], r#"--wrokers: unknown option, did you mean "--workers"?"#);
     args(&["--colour"], "--colour: unknown option");
     args(&["-x"], "-x: unknown option");
-    args(&["--preload"], "--preload: not supported in this version");
-    args(&["--max-requests=5"], "--max-requests: not supported in this version");
+    args(&["--proxy-protocol"], "--proxy-protocol: not supported in this version");
+    args(&["--statsd-host=x"], "--statsd-host: not supported in this version");
     args(&["-k", "gthread"], "-k: not supported in this version");
     args(&["other"], "shop: unexpected argument, there is only one APP");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::Start;
 use ironhorn_config::{
-    AccessLogFormat, HeaderMap, LogFile, LogFormat, LogLevel, Stop, print_config,
+    AccessLogFormat, Control, HeaderMap, LogFile, LogFormat, LogLevel, Stop, print_config,
 };
 use proptest::prelude::*;
 
@@ -38,6 +38,48 @@ fn defaults() {
     assert_eq!(settings.access_logformat, AccessLogFormat::Combined);
     assert!(!settings.capture_output && settings.env.is_empty() && settings.pythonpath.is_empty());
     assert_eq!(settings.reload_surge, 1);
+    assert_eq!((settings.max_requests, settings.max_requests_jitter), (None, 0));
+    assert_eq!((settings.max_memory, settings.max_memory_hard), (None, None));
+    assert_eq!((settings.max_lifetime, settings.shutdown_delay), (None, Duration::ZERO));
+    assert!(!settings.preload && !settings.daemon && !settings.initgroups && !settings.reload);
+    assert_eq!((settings.user, settings.group), (None, None));
+    assert_eq!((settings.health_path, settings.hooks), (None, None));
+    assert_eq!(settings.control, Control::Auto);
+    assert!(settings.reload_extra_files.is_empty());
+}
+
+#[test]
+fn flags_of_what_keeps_a_server_up() {
+    let start = Start::new(
+        Some("app: a\nmax_lifetime: 604800\nmax_memory_hard: 2g\ncontrol: none\n"),
+        &[("IRONHORN_MAX_MEMORY", "300m"), ("IRONHORN_RELOAD_EXTRA_FILES", "a,b")],
+        &[
+            "-D",
+            "-u",
+            "www-data",
+            "-g33",
+            "--preload",
+            "--max-requests",
+            "1000",
+            "--reload",
+            "--max-requests-jitter=50",
+            "--control",
+            "/run/a.ctl",
+            "--health-path=/health",
+        ],
+    );
+    let settings = start.resolved().settings;
+    assert!(settings.daemon && settings.preload && settings.reload);
+    assert_eq!(
+        (settings.user.as_deref(), settings.group.as_deref()),
+        (Some("www-data"), Some("33"))
+    );
+    assert_eq!((settings.max_requests, settings.max_requests_jitter), (Some(1000), 50));
+    assert_eq!((settings.max_memory, settings.max_memory_hard), (Some(300 << 20), Some(2 << 30)));
+    assert_eq!(settings.max_lifetime, Some(Duration::from_secs(7 * 86_400)));
+    assert_eq!(settings.control, Control::Path("/run/a.ctl".into()));
+    assert_eq!(settings.health_path.as_deref(), Some("/health"));
+    assert_eq!(settings.reload_extra_files, ["a", "b"].map(std::path::PathBuf::from));
 }
 
 #[test]
@@ -84,6 +126,8 @@ fn variables_that_are_not_settings() {
     let others = [
         ("IRONHORN_LOG", "debug"),
         ("IRONHORN_SIM_SEED", "1"),
+        ("IRONHORN_LISTENERS", "3=127.0.0.1:80"),
+        ("IRONHORN_MASTER", "1"),
         ("IRONHORN_SERVICE_HOST", "10.0.0.1"),
         ("IRONHORN_SERVICE_PORT", "80"),
         ("IRONHORN_SERVICE_PORT_HTTP", "80"),

@@ -1,8 +1,6 @@
 //! What a signal asks of the master: the whole table.
 //!
-//! Every signal that operators of pre-fork servers know is taken, also those that ask for
-//! something this version does not do: their default action would kill or stop the master
-//! (signal(7)).
+//! What the control socket asks for is a [`Command`] too.
 
 use ironhorn_unix::Signal;
 
@@ -30,8 +28,14 @@ pub enum Command {
     ReopenLogs,
     /// Look which children have exited.
     Reap,
-    /// Known elsewhere, not here.
-    Unavailable(Signal),
+    /// Start a new master from disk, on the same listeners.
+    Upgrade,
+    /// Let the workers leave and stay; a reload brings them back.
+    RetireAll,
+    /// So many workers.
+    Scale(usize),
+    /// Replace the worker in this slot.
+    Recycle(usize),
 }
 
 /// Each signal that the master takes, and what it asks for.
@@ -43,8 +47,8 @@ pub const SIGNALS: [(Signal, Command); 10] = [
     (Signal::SIGTTIN, Command::Add),
     (Signal::SIGTTOU, Command::Remove),
     (Signal::SIGUSR1, Command::ReopenLogs),
-    (Signal::SIGUSR2, Command::Unavailable(Signal::SIGUSR2)),
-    (Signal::SIGWINCH, Command::Unavailable(Signal::SIGWINCH)),
+    (Signal::SIGUSR2, Command::Upgrade),
+    (Signal::SIGWINCH, Command::RetireAll),
     (Signal::SIGCHLD, Command::Reap),
 ];
 
@@ -92,15 +96,6 @@ mod tests {
             assert_eq!(Command::of(signal), Some(command));
         }
         assert_eq!(Command::of(Signal::SIGSEGV), None);
-    }
-
-    #[test]
-    fn what_is_not_available_names_its_signal() {
-        for (signal, command) in SIGNALS {
-            if let Command::Unavailable(named) = command {
-                assert_eq!(named, signal);
-            }
-        }
     }
 
     #[test]

@@ -5,8 +5,8 @@
 
 use std::{fmt, time::Duration};
 
-use ironhorn_unix::{Exit, Pid, Signal};
-use log::{error, info, warn};
+use ironhorn_unix::{Exit, Pid};
+use log::{Level, Record, error, info, kv::Value, warn};
 
 use crate::command::Stop;
 
@@ -29,8 +29,44 @@ pub enum Reason {
     QuickTimeout,
     /// It closed its end of the channel and stayed.
     ChannelLost,
+    /// It had served `max_requests`.
+    MaxRequests,
+    /// Its memory was above `max_memory`.
+    MaxMemory,
+    /// Its memory was above `max_memory_hard`.
+    MaxMemoryHard,
+    /// It had lived for `max_lifetime`.
+    MaxLifetime,
+    /// An operator had it replaced.
+    Recycled,
+    /// The kernel killed it for want of memory: its cgroup's counters say so.
+    OutOfMemory,
     /// Nobody asked it.
     Unasked(Exit),
+}
+
+impl Reason {
+    /// Whether it is an end that somebody wanted: nothing to look into.
+    #[must_use]
+    pub fn is_expected(&self) -> bool {
+        match self {
+            Self::Asked
+            | Self::MaxRequests
+            | Self::MaxMemory
+            | Self::MaxLifetime
+            | Self::Recycled => true,
+            Self::Timeout
+            | Self::Silent
+            | Self::BootTimeout
+            | Self::BootFailure
+            | Self::GracefulTimeout
+            | Self::QuickTimeout
+            | Self::ChannelLost
+            | Self::MaxMemoryHard
+            | Self::OutOfMemory
+            | Self::Unasked(_) => false,
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -44,6 +80,12 @@ impl fmt::Display for Reason {
             Self::GracefulTimeout => "graceful timeout",
             Self::QuickTimeout => "quick timeout",
             Self::ChannelLost => "channel lost",
+            Self::MaxRequests => "max_requests",
+            Self::MaxMemory => "max_memory",
+            Self::MaxMemoryHard => "max_memory_hard",
+            Self::MaxLifetime => "max_lifetime",
+            Self::Recycled => "recycled",
+            Self::OutOfMemory => "out of memory",
             Self::Unasked(exit) => return exit.fmt(f),
         })
     }
@@ -93,7 +135,7 @@ pub enum Report {
         /// Why.
         reason: Reason,
     },
-    /// A worker was killed because a request ran too long.
+    /// A request ran longer than `timeout`.
     RequestTimeout {
         /// Which.
         who: Who,
@@ -182,10 +224,87 @@ pub enum Report {
     },
     /// The server has ended.
     Stopped,
-    /// A signal asks for something that this version cannot do.
-    Unavailable {
+    /// The first worker serves: the server does.
+    Serving,
+    /// A worker is to be replaced; it goes on until its replacement serves.
+    Recycling {
         /// Which.
-        signal: Signal,
+        who: Who,
+        /// Why.
+        reason: Reason,
+    },
+    /// A worker that was to be replaced goes on, as its replacement could not boot.
+    RecycleFailed {
+        /// The worker that goes on.
+        who: Who,
+        /// Why it was to be replaced.
+        reason: Reason,
+        /// What happened to the replacement.
+        cause: String,
+        /// When it will be tried again.
+        retry: Duration,
+    },
+    /// A worker uses more memory than it may at all; it is killed.
+    TooMuchMemory {
+        /// Which.
+        who: Who,
+        /// How much it uses, in bytes.
+        memory: u64,
+    },
+    /// A zygote has imported the app.
+    ZygoteReady {
+        /// Of which generation.
+        generation: u32,
+        /// Its process id.
+        pid: Pid,
+        /// How long it took.
+        after: Duration,
+    },
+    /// A zygote is gone.
+    ZygoteExited {
+        /// Of which generation.
+        generation: u32,
+        /// Its process id.
+        pid: Pid,
+        /// Why.
+        reason: Reason,
+    },
+    /// A zygote could not be forked; it will be tried again.
+    ZygoteForkFailed {
+        /// Of which generation.
+        generation: u32,
+        /// What the kernel said.
+        error: String,
+        /// When it will be tried again.
+        retry: Duration,
+    },
+    /// The server cannot start: the zygote of the first generation did not become ready.
+    PreloadFailed {
+        /// Of which generation.
+        generation: u32,
+        /// Its process id.
+        pid: Pid,
+        /// Why.
+        reason: Reason,
+    },
+    /// The start failed and the server stays: a reload begins anew.
+    WaitingForReload,
+    /// A new master was started from disk.
+    Upgrading {
+        /// Its process id.
+        pid: Pid,
+    },
+    /// No new master could be started, or the new one is gone: this one goes on.
+    UpgradeFailed {
+        /// Why.
+        reason: String,
+    },
+    /// The workers leave and the master stays.
+    RetiringAll,
+    /// A graceful stop waits, so that load balancers learn of it.
+    ShutdownDelayed {
+        /// For how long.
+        delay: Duration,
     },
     /// The master was stopped or suspended; time limits start anew.
     WokeLate {
@@ -204,23 +323,14 @@ impl Report {
             Self::Draining { who: Who { nr, generation, pid } } => {
                 info!(worker = nr, generation, pid:%; "draining");
             }
-            Self::Exited {
-                who: Who { nr, generation, pid },
-                reason: reason @ Reason::Asked,
-                after,
-                requests,
-            } => {
-                info!(worker = nr, generation, pid:%, reason:%, after:% = Seconds(*after), requests; "exited");
-            }
+            // One that nobody wanted has a record of its own, by `black_box`.
             Self::Exited { who: Who { nr, generation, pid }, reason, after, requests } => {
-                warn!(worker = nr, generation, pid:%, reason:%, after:% = Seconds(*after), requests; "exited");
+                info!(worker = nr, generation, pid:%, reason:%, after:% = Seconds(*after), requests; "exited");
             }
             Self::StartFailed { who: Who { nr, generation, pid }, reason } => {
                 error!(worker = nr, generation, pid:%, reason:%; "start failed");
             }
-            Self::RequestTimeout { who: Who { nr, generation, pid }, method, path, age } => {
-                error!(worker = nr, generation, pid:%, method, path, age:% = Seconds(*age); "request timeout");
-            }
+            Self::RequestTimeout { .. } => self.log_findings(&Findings::default()),
             Self::Silent { who: Who { nr, generation, pid }, age } => {
                 error!(worker = nr, generation, pid:%, age:% = Seconds(*age); "silent");
             }
@@ -254,8 +364,36 @@ impl Report {
             Self::Stopping { mode: Stop::Graceful } => info!(mode = "graceful"; "stopping"),
             Self::Stopping { mode: Stop::Quick } => info!(mode = "quick"; "stopping"),
             Self::Stopped => info!("stopped"),
-            Self::Unavailable { signal } => {
-                warn!(signal:%; "not available in this version");
+            Self::Serving => info!("serving"),
+            Self::Recycling { who: Who { nr, generation, pid }, reason } => {
+                info!(worker = nr, generation, pid:%, reason:%; "recycling");
+            }
+            Self::RecycleFailed { who: Who { nr, generation, pid }, reason, cause, retry } => {
+                error!(worker = nr, generation, pid:%, reason:%, cause, retry:% = Seconds(*retry); "recycle failed, the worker goes on");
+            }
+            Self::TooMuchMemory { who: Who { nr, generation, pid }, memory } => {
+                error!(worker = nr, generation, pid:%, memory; "too much memory");
+            }
+            Self::ZygoteReady { generation, pid, after } => {
+                info!(generation, pid:%, after:% = Seconds(*after); "zygote ready");
+            }
+            Self::ZygoteExited { generation, pid, reason } => {
+                info!(generation, pid:%, reason:%; "zygote exited");
+            }
+            Self::ZygoteForkFailed { generation, error, retry } => {
+                error!(generation, reason = error, retry:% = Seconds(*retry); "zygote not forked");
+            }
+            Self::PreloadFailed { generation, pid, reason } => {
+                error!(generation, pid:%, reason:%; "start failed");
+            }
+            Self::WaitingForReload => info!("waiting for a reload"),
+            Self::Upgrading { pid } => info!(pid:%; "upgrading"),
+            Self::UpgradeFailed { reason } => {
+                error!(reason; "upgrade failed, this master goes on");
+            }
+            Self::RetiringAll => info!("workers leave, the master stays"),
+            Self::ShutdownDelayed { delay } => {
+                info!(delay:% = Seconds(*delay); "shutdown delayed");
             }
             Self::WokeLate { late } => {
                 warn!(late:% = Seconds(*late); "woke late, time limits start anew");
@@ -264,8 +402,57 @@ impl Report {
     }
 }
 
+/// What an examination of the worker has brought to light.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// Its stacks; empty: none were written.
+    pub(crate) stacks: String,
+    /// What the client was told in the app's stead, if it was.
+    pub(crate) status: Option<u16>,
+}
+
+impl Report {
+    /// Writes the line, with what was found out for it.
+    pub(crate) fn log_findings(&self, findings: &Findings) {
+        let Self::RequestTimeout { who: Who { nr, generation, pid }, method, path, age } = self
+        else {
+            return self.log();
+        };
+        let age = Seconds(*age);
+        let mut keys = vec![
+            ("worker", Value::from(*nr)),
+            ("generation", Value::from(*generation)),
+            ("pid", Value::from_display(pid)),
+            ("method", Value::from(method.as_str())),
+            ("path", Value::from(path.as_str())),
+            ("age", Value::from_display(&age)),
+        ];
+        keys.extend(findings.status.map(|status| ("status", Value::from(status))));
+        if !findings.stacks.is_empty() {
+            keys.push(("stacks", Value::from(findings.stacks.as_str())));
+        }
+        write_error("request timeout", &keys);
+    }
+}
+
+/// A line some of whose keys may be missing, which the macros have no way to say.
+pub(crate) fn write_error(message: &str, keys: &[(&str, Value<'_>)]) {
+    if log::max_level() < Level::Error {
+        return;
+    }
+    log::logger().log(
+        &Record::builder()
+            .level(Level::Error)
+            .target(module_path!())
+            .module_path_static(Some(module_path!()))
+            .key_values(&keys)
+            .args(format_args!("{message}"))
+            .build(),
+    );
+}
+
 /// A duration for people: `0.41s`, `4.1s`.
-struct Seconds(Duration);
+pub(crate) struct Seconds(pub(crate) Duration);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -60,6 +60,11 @@ impl Backoff {
         }
     }
 
+    /// When the next fork is allowed, if that was ever put off.
+    pub(crate) fn not_before(&self) -> Option<Monotonic> {
+        self.not_before
+    }
+
     /// When the next fork is allowed, if that is still to come.
     pub(crate) fn waits_until(&self, now: Monotonic) -> Option<Monotonic> {
         self.not_before.filter(|not_before| *not_before > now)

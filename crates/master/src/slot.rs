@@ -26,6 +26,26 @@ pub struct Worker {
     pub forked_at: Monotonic,
     /// When it closed its end of the channel without exiting, if it did.
     pub lost_at: Option<Monotonic>,
+    /// Why it is to be replaced when its turn comes, if it is.
+    pub worn: Option<Reason>,
+}
+
+/// How a worker came to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retirement {
+    /// Why.
+    pub reason: Reason,
+    /// When it was asked, or began by itself.
+    pub since: Monotonic,
+    /// The request that was ended for it, by the moment since when it had been busy.
+    pub expired: Option<Monotonic>,
+}
+
+impl Retirement {
+    /// What is said of it if it is killed for `reason` in the end: the first cause counts.
+    pub(crate) fn killed(&self, reason: Reason) -> Reason {
+        if self.reason == Reason::Timeout { Reason::Timeout } else { reason }
+    }
 }
 
 /// A place for one worker. Its number stays when the process in it is replaced.
@@ -40,6 +60,8 @@ pub enum Slot {
     Forking {
         /// What the worker is to run.
         generation: u32,
+        /// When it was asked for.
+        since: Monotonic,
     },
     /// Forked; importing the app.
     Booting {
@@ -59,8 +81,8 @@ pub enum Slot {
     Retiring {
         /// Who.
         worker: Worker,
-        /// When it was asked, or began by itself.
-        since: Monotonic,
+        /// Why and since when.
+        retirement: Retirement,
         /// When its request is to be looked at.
         check_at: Option<Monotonic>,
     },
@@ -68,6 +90,10 @@ pub enum Slot {
     Stopping {
         /// Who.
         worker: Worker,
+        /// Why and since when.
+        retirement: Retirement,
+        /// When its request is to be looked at.
+        check_at: Option<Monotonic>,
     },
     /// Sent SIGKILL; will be reaped soon.
     Killed {
@@ -90,7 +116,7 @@ impl Slot {
             Self::Booting { worker }
             | Self::Ready { worker, .. }
             | Self::Retiring { worker, .. }
-            | Self::Stopping { worker }
+            | Self::Stopping { worker, .. }
             | Self::Killed { worker, .. } => Some(worker),
         }
     }
@@ -102,7 +128,7 @@ impl Slot {
             Self::Booting { worker }
             | Self::Ready { worker, .. }
             | Self::Retiring { worker, .. }
-            | Self::Stopping { worker }
+            | Self::Stopping { worker, .. }
             | Self::Killed { worker, .. } => Some(worker),
         }
     }
@@ -111,8 +137,31 @@ impl Slot {
     #[must_use]
     pub fn generation(&self) -> Option<u32> {
         match self {
-            Self::Forking { generation } => Some(*generation),
+            Self::Forking { generation, .. } => Some(*generation),
             _ => self.worker().map(|worker| worker.generation),
+        }
+    }
+
+    /// One word for its state.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Empty { .. } => "empty",
+            Self::Forking { .. } => "forking",
+            Self::Booting { .. } => "booting",
+            Self::Ready { .. } => "ready",
+            Self::Retiring { .. } => "retiring",
+            Self::Stopping { .. } => "stopping",
+            Self::Killed { .. } => "killed",
+        }
+    }
+
+    /// Since when it has been ready, if it is.
+    #[must_use]
+    pub fn ready_since(&self) -> Option<Monotonic> {
+        match self {
+            Self::Ready { since, .. } => Some(*since),
+            _ => None,
         }
     }
 
@@ -144,12 +193,14 @@ mod tests {
         generation: 3,
         forked_at: Monotonic::from_nanos(1),
         lost_at: None,
+        worn: None,
     };
 
     #[test]
     fn a_slot_has_a_generation_from_the_moment_of_the_decision_to_fork() {
         assert_eq!(Slot::EMPTY.generation(), None);
-        assert_eq!(Slot::Forking { generation: 3 }.generation(), Some(3));
+        let since = Monotonic::from_nanos(1);
+        assert_eq!(Slot::Forking { generation: 3, since }.generation(), Some(3));
         assert_eq!(Slot::Booting { worker: WORKER }.generation(), Some(3));
     }
 

@@ -1,12 +1,16 @@
 //! A worker from its fork to its end: load the app, serve, say goodbye to the interpreter.
+//!
+//! With the setting `preload` the first part is a zygote's, which loads the app once; its workers
+//! begin with what it has loaded.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use ironhorn_config::Settings;
 use ironhorn_http::Limits;
 use ironhorn_master::command::WORKER_COMMANDS;
-use ironhorn_master::{ExitCode, WorkerSeat};
-use ironhorn_unix::{Listener, Local, Monotonic, Signal};
+use ironhorn_master::{ExitCode, WorkerSeat, ZygoteSeat};
+use ironhorn_unix::{Board, Listener, Local, Monotonic, Signal, StackFile, State, thread_count};
 use ironhorn_worker::{Context, Left, Options};
 use pyo3::prelude::*;
 
@@ -14,11 +18,43 @@ use crate::app_loader::{self, LoadError};
 use crate::environ::HeaderMap;
 use crate::gateway::{self, Gateway, GatewayOptions};
 use crate::generation::open_access_log;
-use crate::host::heartbeat;
-use crate::{forks, logging, traceback};
+use crate::hooks::{Hooks, WorkerHooks};
+use crate::host::{heartbeat, show_worker};
+use crate::stacks::{self, Crashes};
+use crate::watch::loaded as watch;
+use crate::{boot_errors, daemon, forks, logging, traceback};
 
 /// How long a worker that can't boot waits for the one that says why.
 const REPORT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a zygote has loaded, for its workers.
+pub(crate) struct Preloaded {
+    app: Py<PyAny>,
+    crashes: Crashes,
+    /// Open for as long as the zygote's stacks may be written to it.
+    _stacks: StackFile,
+}
+
+/// Is the zygote, as far as it runs Python: loads the app.
+///
+/// # Errors
+/// The process's exit code; the reason is logged.
+pub(crate) fn preload(
+    py: Python<'_>,
+    settings: &Settings,
+    seat: &ZygoteSeat,
+) -> Result<Preloaded, i32> {
+    let stacks = seat.stacks.try_clone().map_err(|error| {
+        log::error!(error:%; "cannot share the file of the stacks");
+        ExitCode::RUNTIME
+    })?;
+    let crashes = stacks::arrange_in_zygote(py, &stacks)
+        .map_err(|error| give_up(py, &error, "cannot arrange for stacks"))?;
+    let app = load_or_report(py, settings, &seat.board, seat.generation)?.unbind();
+    warn_of_threads(py);
+    gateway::freeze(py).map_err(|error| give_up(py, &error, "cannot freeze what was loaded"))?;
+    Ok(Preloaded { app, crashes, _stacks: stacks })
+}
 
 /// Is the worker; returns its exit code.
 pub(crate) fn run(
@@ -26,53 +62,75 @@ pub(crate) fn run(
     settings: &Settings,
     listeners: Vec<Listener>,
     seat: WorkerSeat,
+    preloaded: Option<Preloaded>,
+    hooks: Hooks,
 ) -> i32 {
-    let WorkerSeat { generation, channel, mut signals, slot, board, mask, .. } = seat;
+    let (nr, generation, slot) = (seat.nr, seat.generation, seat.slot.clone());
+    let hooks = match WorkerHooks::enter(py, hooks, nr, generation, preloaded.is_some()) {
+        Ok(hooks) => hooks,
+        Err(error) => return give_up(py, &error, "cannot call hooks"),
+    };
+    serve(py, settings, listeners, seat, preloaded, &hooks).unwrap_or_else(|code| {
+        hooks.worker_exit(slot.read().requests);
+        code
+    })
+}
+
+fn serve(
+    py: Python<'_>,
+    settings: &Settings,
+    listeners: Vec<Listener>,
+    seat: WorkerSeat,
+    preloaded: Option<Preloaded>,
+    hooks: &WorkerHooks<'_>,
+) -> Result<i32, i32> {
+    let WorkerSeat { nr, generation, channel, mut signals, slot, board, stacks, mask, .. } = seat;
     // An import or a request may take long: a quick stop doesn't wait for it.
-    if let Err(error) = signals.exit_on(&[Signal::SIGINT, Signal::SIGQUIT], ExitCode::OK) {
+    signals.exit_on(&[Signal::SIGINT, Signal::SIGQUIT], ExitCode::OK).map_err(|error| {
         log::error!(error:%; "cannot install the signal handlers");
-        return ExitCode::RUNTIME;
+        ExitCode::RUNTIME
+    })?;
+    match &preloaded {
+        Some(preloaded) => Ok(preloaded.crashes),
+        None => Crashes::found(py),
     }
+    .and_then(|crashes| stacks::arrange_in_worker(py, &stacks, &slot, &channel, crashes))
+    .map_err(|error| give_up(py, &error, "cannot arrange for stacks"))?;
     mask.unblock();
-    if let Err(error) = forks::watch(py, &listeners) {
-        log::error!(traceback = traceback::render(py, &error); "cannot watch the app's forks");
-        return ExitCode::RUNTIME;
+    forks::watch(py, &listeners)
+        .map_err(|error| give_up(py, &error, "cannot watch the app's forks"))?;
+    if hooks.are_some() {
+        set_environment(py, &settings.env)
+            .map_err(|error| give_up(py, &error, "cannot set the environment"))?;
     }
-    let app = match load(py, settings) {
-        Ok(app) => app,
-        Err(error) => {
-            // Every worker of a generation fails alike: one tells why.
-            if board.claim_boot_report(generation, Monotonic::now()) {
-                report(&error);
-                board.boot_report_is_written();
-            } else {
-                board.wait_for_boot_report(REPORT_PATIENCE);
-            }
-            return load_code(&error);
+    hooks.post_fork().map_err(|error| report_once(&error, &board, generation))?;
+    let app = match preloaded {
+        Some(preloaded) => preloaded.app.into_bound(py),
+        None => {
+            let app = load_or_report(py, settings, &board, generation)?;
+            gateway::freeze(py)
+                .map_err(|error| give_up(py, &error, "cannot freeze what was loaded"))?;
+            app
         }
     };
+    hooks.post_worker_init(&app).map_err(|error| report_once(&error, &board, generation))?;
     for signal in signals.reclaim(&WORKER_COMMANDS) {
         log::warn!(signal:% = signal; "the app's handler for this signal is not used: it is the server's");
     }
-    let access_log = match open_access_log(settings) {
-        Ok(access_log) => access_log,
-        Err(error) => {
-            log::error!("{error}");
-            return ExitCode::RUNTIME;
-        }
-    };
+    let access_log = open_access_log(settings).map_err(|error| {
+        log::error!("{error}");
+        ExitCode::RUNTIME
+    })?;
     let options = GatewayOptions {
         multiprocess: settings.workers > 1,
         header_map: header_map(settings.header_map),
         listeners: listeners.iter().map(Listener::local).cloned().collect::<Vec<Local>>(),
+        slot: slot.clone(),
     };
-    let gateway = match gateway::freeze(py).and_then(|()| Gateway::new(app, &options)) {
-        Ok(gateway) => gateway,
-        Err(error) => {
-            log::error!(traceback = traceback::render(py, &error); "cannot set up the gateway");
-            return ExitCode::RUNTIME;
-        }
-    };
+    let gateway = Gateway::new(app, &options)
+        .map_err(|error| give_up(py, &error, "cannot set up the gateway"))?
+        .with_hooks(hooks.around_requests());
+    let requests = slot.clone();
     let context = Context {
         options: worker_options(settings),
         listeners,
@@ -81,18 +139,63 @@ pub(crate) fn run(
         slot,
         access_log,
         reopen_logs: &mut || logging::reopen(settings),
+        enters: &mut |state| {
+            show_worker(settings, nr, generation, state);
+            if state == State::Ready {
+                daemon::leave_terminal_if_detached(settings);
+                hooks.worker_ready();
+            }
+        },
     };
-    match ironhorn_worker::run(context, gateway) {
+    let left = ironhorn_worker::run(context, gateway);
+    if matches!(left, Ok(Left::Quit)) {
+        hooks.worker_int();
+    }
+    if left.is_ok() {
+        hooks.worker_exit(requests.read().requests);
+    }
+    match left {
         Ok(Left::Drained) => {
             run_exit_functions(py);
-            ExitCode::OK
+            Ok(ExitCode::OK)
         }
-        Ok(Left::Quit | Left::Orphaned) => ExitCode::OK,
+        Ok(Left::Quit | Left::Orphaned) => Ok(ExitCode::OK),
         Err(error) => {
             log::error!(error:%; "event loop failed");
-            ExitCode::RUNTIME
+            Err(ExitCode::RUNTIME)
         }
     }
+}
+
+/// Says what is wrong; returns the exit code.
+fn give_up(py: Python<'_>, error: &PyErr, what: &str) -> i32 {
+    log::error!(traceback = traceback::render(py, error); "{what}");
+    ExitCode::RUNTIME
+}
+
+/// Imports the app; if that fails, says why, unless another process of the generation does.
+fn load_or_report<'py>(
+    py: Python<'py>,
+    settings: &Settings,
+    board: &Board,
+    generation: u32,
+) -> Result<Bound<'py, PyAny>, i32> {
+    let loaded = load(py, settings);
+    watch::tell(py, loaded.as_ref().err().and_then(LoadError::traceback));
+    loaded.map_err(|error| report_once(&error, board, generation))
+}
+
+/// Says why a worker can't boot; returns the exit code.
+fn report_once(error: &LoadError, board: &Board, generation: u32) -> i32 {
+    // Every worker of a generation fails alike: one tells why.
+    if board.claim_boot_report(generation, Monotonic::now()) {
+        report(error);
+        boot_errors::tell(generation, error);
+        board.boot_report_is_written();
+    } else {
+        board.wait_for_boot_report(REPORT_PATIENCE);
+    }
+    load_code(error)
 }
 
 /// Imports the app as the settings say.
@@ -129,6 +232,27 @@ fn set_environment(py: Python<'_>, variables: &[(String, String)]) -> PyResult<(
     variables.iter().try_for_each(|(name, value)| environ.set_item(name, value))
 }
 
+/// Threads don't survive a fork: what those of a zygote do, no worker does.
+fn warn_of_threads(py: Python<'_>) {
+    let others = thread_count().unwrap_or(1).saturating_sub(1);
+    if others == 0 {
+        return;
+    }
+    let names = thread_names(py).unwrap_or_default();
+    let unnamed = others.saturating_sub(names.len());
+    log::warn!(threads = names.join(", "), unnamed;
+        "the import has started threads, which no worker has: start them after the fork, with os.register_at_fork");
+}
+
+/// Of the threads that Python knows, but for the main one.
+fn thread_names(py: Python<'_>) -> PyResult<Vec<String>> {
+    let threading = py.import("threading")?;
+    let main = threading.call_method0("main_thread")?;
+    let threads = threading.call_method0("enumerate")?.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+    let others = threads.iter().filter(|thread| !thread.is(&main));
+    others.map(|thread| thread.getattr("name")?.extract()).collect()
+}
+
 /// What CPython does when a program ends: waits for threads that are no daemons, then runs what
 /// was registered with `atexit`. The process ends without finalizing the interpreter.
 fn run_exit_functions(py: Python<'_>) {
@@ -162,7 +286,18 @@ fn worker_options(settings: &Settings) -> Options {
         },
         server: "ironhorn".to_owned(),
         heartbeat: heartbeat(settings.timeout),
+        max_requests: settings.max_requests.map(|least| drawn(least, settings.max_requests_jitter)),
+        health_path: settings.health_path.clone(),
     }
+}
+
+/// A number from `least` up, by `jitter` at most: so that workers don't wear out together.
+fn drawn(least: u64, jitter: u64) -> u64 {
+    // The keys are random but a fork copies them: what differs between workers goes in too.
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u32(std::process::id());
+    hasher.write_u64(Monotonic::now().as_nanos());
+    least.saturating_add(hasher.finish() % jitter.saturating_add(1))
 }
 
 fn header_map(setting: ironhorn_config::HeaderMap) -> HeaderMap {
@@ -170,5 +305,19 @@ fn header_map(setting: ironhorn_config::HeaderMap) -> HeaderMap {
         ironhorn_config::HeaderMap::Drop => HeaderMap::Drop,
         ironhorn_config::HeaderMap::Refuse => HeaderMap::Refuse,
         ironhorn_config::HeaderMap::Allow => HeaderMap::Allow,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::drawn;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_limit_is_drawn_from_all_that_the_jitter_allows() {
+        let limits: BTreeSet<u64> = (0..10_000).map(|_| drawn(100, 3)).collect();
+        assert_eq!(limits, BTreeSet::from([100, 101, 102, 103]));
+        assert_eq!(drawn(100, 0), 100);
+        assert!(drawn(u64::MAX, u64::MAX) >= 1);
     }
 }

@@ -2,18 +2,42 @@
 
 use std::path::Path;
 
-use ironhorn_config::Settings;
+use ironhorn_config::{Control, Resolved, Settings};
 use ironhorn_master::ExitCode;
-use ironhorn_unix::{BindError, Listener};
+use ironhorn_unix::{Address, BindError, Identity, Listener};
 use pyo3::prelude::*;
 
-use crate::serve::{fail, print};
+use crate::hooks::Hooks;
+use crate::host::Launch;
+use crate::serve::{USAGE, fail, print};
 use crate::{boot, logging};
 
 /// Checks what the settings name: the addresses, the files, the app. Says all that is wrong.
-pub(crate) fn run(py: Python<'_>, settings: &Settings) -> i32 {
+pub(crate) fn run(
+    py: Python<'_>,
+    launch: &Launch,
+    resolved: &Resolved,
+    identity: Option<&Identity>,
+) -> i32 {
+    let settings = &resolved.settings;
     let mut code = ExitCode::OK;
-    for address in &settings.bind {
+    let conf = launch.take_conf();
+    for (_, line) in conf.iter().flat_map(|conf| conf.lines(resolved)) {
+        fail(ExitCode::OK, &format!("note: {line}"));
+    }
+    match Hooks::load(py, settings, conf.as_ref()) {
+        Ok((_, warnings)) => {
+            for warning in warnings {
+                fail(ExitCode::OK, &format!("note: {warning}"));
+            }
+        }
+        Err(error) => code = fail(USAGE, &error.text()),
+    }
+    let control = match &settings.control {
+        Control::Path(path) => Some(Address::Unix(path.clone())),
+        Control::Auto | Control::None => None,
+    };
+    for address in settings.bind.iter().chain(&control) {
         match Listener::check(address) {
             Ok(()) => {}
             // A deployment is checked beside the server that it will replace.
@@ -30,6 +54,11 @@ pub(crate) fn run(py: Python<'_>, settings: &Settings) -> i32 {
         }
     }
     if let Err(message) = pidfile(settings) {
+        code = fail(ExitCode::RUNTIME, &message);
+    }
+    // The app may read what this user can read, and leaves no files behind that it can't.
+    if let Some(Err(error)) = identity.map(Identity::assume) {
+        let message = format!("cannot change to the user of the workers: {error}");
         code = fail(ExitCode::RUNTIME, &message);
     }
     match boot::load(py, settings) {

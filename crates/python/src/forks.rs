@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ironhorn_master::command::WORKER_SIGNALS;
-use ironhorn_unix::{Listener, exit_now, reset};
+use ironhorn_unix::{EXAMINE, Listener, exit_now, reset};
 use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict};
@@ -26,7 +26,7 @@ pub(crate) fn watch(py: Python<'_>, listeners: &[Listener]) -> PyResult<()> {
         if FORKED.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
-        for signal in WORKER_SIGNALS {
+        for signal in WORKER_SIGNALS.into_iter().chain([EXAMINE]) {
             reset(signal)?;
         }
         for &listener in &listeners {

@@ -9,8 +9,9 @@
 //! decide when a worker ends.
 
 use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 
-use ironhorn_unix::Local;
+use ironhorn_unix::{BoardSlot, Local};
 use ironhorn_worker::{Application, Body, Chunks, Exchange, Reply, Request};
 use pyo3::exceptions::{PyAssertionError, PyValueError};
 use pyo3::intern;
@@ -18,8 +19,10 @@ use pyo3::prelude::*;
 
 use crate::environ::{Constants, EnvironError, Environs, HeaderMap};
 use crate::errors::ErrorStream;
+use crate::extend_timeout::ExtendTimeout;
 use crate::file_wrapper::FileWrapper;
 use crate::forks;
+use crate::hooks::RequestHooks;
 use crate::input::{Input, Inputs};
 use crate::interrupts::Interrupts;
 use crate::response_body::{Chunk, ResponseBody, known_chunks};
@@ -35,6 +38,8 @@ pub(crate) struct GatewayOptions {
     pub(crate) header_map: HeaderMap,
     /// Where the worker's listeners are bound, in the worker's order.
     pub(crate) listeners: Vec<Local>,
+    /// The worker's line on the board.
+    pub(crate) slot: BoardSlot,
 }
 
 /// The app of one worker, ready to be called.
@@ -45,6 +50,8 @@ pub(crate) struct Gateway<'py> {
     inputs: Inputs<'py>,
     errors: Bound<'py, ErrorStream>,
     slots: Slots<'py>,
+    /// None if there are no hooks for requests.
+    hooks: Option<Rc<RequestHooks<'py>>>,
     /// None off the main thread, which is the one that signals reach.
     interrupts: Option<Interrupts<'py>>,
 }
@@ -59,6 +66,7 @@ impl<'py> Gateway<'py> {
             errors: errors.as_any().clone(),
             file_wrapper: py.get_type::<FileWrapper>().into_any(),
             empty_input: inputs.empty().as_any().clone(),
+            extend_timeout: Bound::new(py, ExtendTimeout::new(options.slot.clone()))?.into_any(),
             multiprocess: options.multiprocess,
         };
         let environs = Environs::new(py, &options.listeners, options.header_map, &constants)?;
@@ -69,8 +77,14 @@ impl<'py> Gateway<'py> {
             inputs,
             errors,
             slots: Slots::new(),
+            hooks: None,
             interrupts: watch_signals(py)?,
         })
+    }
+
+    /// Calls these around each request.
+    pub(crate) fn with_hooks(self, hooks: Option<Rc<RequestHooks<'py>>>) -> Self {
+        Self { hooks, ..self }
     }
 
     /// Gets everything ready that the app is called with.
@@ -99,7 +113,8 @@ impl<'py> Gateway<'py> {
         };
         let lease = self.slots.lease(py)?;
         environ.set_item(intern!(py, "wsgi.early_hints"), lease.early_hints())?;
-        Ok(ResponseBody::new(lease, environ, spooled, self.errors.clone()))
+        let told = self.hooks.as_ref().map(|hooks| Box::new(hooks.begin(&environ)));
+        Ok(ResponseBody::new(lease, environ, spooled, self.errors.clone(), told))
     }
 }
 
@@ -134,6 +149,7 @@ impl<'py> Application for Gateway<'py> {
             }
             Err(error) => {
                 response.report(&error, "app failed");
+                response.keep_head(exchange);
                 response.tell_access_log(exchange);
                 Reply::Failed
             }

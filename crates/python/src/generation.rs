@@ -4,23 +4,39 @@ use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
 use ironhorn_config::{AccessLogFormat, LogFile, Settings};
-use ironhorn_unix::{Address, BindError, BindOptions, Listener, Local};
+use ironhorn_unix::{Address, BindError, BindOptions, Identity, Listener, Local};
 use ironhorn_worker::AccessLog;
 use ironhorn_worker::access_log::{Format, FormatError};
 
+use crate::hooks::Hooks;
+
 pub(crate) struct Generation {
     pub(crate) settings: Settings,
+    /// Who its workers are; none: who the master is.
+    pub(crate) identity: Option<Identity>,
     /// In the order of the setting `bind`. A listener that a reload keeps is shared.
     pub(crate) listeners: Vec<Rc<Listener>>,
+    /// What is called when something happens to its workers.
+    pub(crate) hooks: Hooks,
 }
 
 impl Generation {
     /// Listens where the settings say; what one of the `living` listens on already is kept.
-    pub(crate) fn bind(settings: Settings, living: &Generations) -> Result<Self, BindError> {
-        let options =
-            BindOptions { backlog: settings.backlog, reuse_port: false, mode: mode(&settings) };
+    pub(crate) fn bind(
+        settings: Settings,
+        identity: Option<Identity>,
+        living: &Generations,
+    ) -> Result<Self, BindError> {
+        let owner = identity.as_ref().map(|identity| (identity.uid(), identity.gid()));
+        let (backlog, mode) = (settings.backlog, mode(&settings));
+        let options = BindOptions { backlog, mode, owner, ..BindOptions::default() };
         let mut seen = HashSet::new();
-        let mut generation = Self { settings: settings.clone(), listeners: Vec::new() };
+        let mut generation = Self {
+            settings: settings.clone(),
+            identity,
+            listeners: Vec::new(),
+            hooks: Hooks::default(),
+        };
         for address in &settings.bind {
             if !seen.insert(address) {
                 log::warn!(address:%; "listed more than once in bind");
@@ -41,23 +57,25 @@ impl Generation {
         Ok(generation)
     }
 
+    pub(crate) fn with_hooks(self, hooks: Hooks) -> Self {
+        Self { hooks, ..self }
+    }
+
     /// Leaves no socket files behind, but for those of listeners that the `living` have too.
     pub(crate) fn unlink_unless_in(&self, living: &Generations) {
-        for listener in self.listeners.iter().filter(|listener| !living.listen(listener)) {
-            listener.unlink();
-        }
+        self.listeners_not_in(living).for_each(|listener| listener.unlink());
     }
 
     /// Says where connections are taken, but for listeners that the `living` have too.
     pub(crate) fn announce_unless_in(&self, living: &Generations) {
-        for listener in self.listeners.iter().filter(|listener| !living.listen(listener)) {
+        for listener in self.listeners_not_in(living) {
             log::info!(address = whereabouts(listener); "listening");
         }
     }
 
     /// Says where connections are taken no more, but for listeners that the `living` have too.
     pub(crate) fn announce_end_unless_in(&self, living: &Generations) {
-        for listener in self.listeners.iter().filter(|listener| !living.listen(listener)) {
+        for listener in self.listeners_not_in(living) {
             log::info!(address = whereabouts(listener); "closed");
         }
     }
@@ -65,6 +83,14 @@ impl Generation {
     /// Whether everything that this one listens on is also `other`'s.
     pub(crate) fn is_covered_by(&self, other: &Self) -> bool {
         self.listeners.iter().all(|listener| other.listens(listener))
+    }
+
+    /// The listeners that the `living` don't have.
+    pub(crate) fn listeners_not_in(
+        &self,
+        living: &Generations,
+    ) -> impl Iterator<Item = &Rc<Listener>> {
+        self.listeners.iter().filter(|listener| !living.listen(listener))
     }
 
     fn listens(&self, listener: &Rc<Listener>) -> bool {
@@ -77,6 +103,13 @@ impl Generation {
 pub(crate) struct Generations(BTreeMap<u32, Generation>);
 
 impl Generations {
+    /// As if `listeners`, of the master before this one, were a generation's of this one.
+    pub(crate) fn of_inherited(settings: &Settings, listeners: Vec<Rc<Listener>>) -> Self {
+        let hooks = Hooks::default();
+        let inherited = Generation { settings: settings.clone(), identity: None, listeners, hooks };
+        Self(BTreeMap::from([(0, inherited)]))
+    }
+
     pub(crate) fn get(&self, number: u32) -> Option<&Generation> {
         self.0.get(&number)
     }
@@ -89,8 +122,19 @@ impl Generations {
         self.0.remove(&number)
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
+    pub(crate) fn keep_only(&mut self, number: u32) {
+        self.0.retain(|&kept, _| kept == number);
+    }
+
+    /// Every listener, once.
+    pub(crate) fn listeners(&self) -> Vec<Rc<Listener>> {
+        let mut all: Vec<Rc<Listener>> = Vec::new();
+        for listener in self.0.values().flat_map(|generation| &generation.listeners) {
+            if !all.iter().any(|other| Rc::ptr_eq(other, listener)) {
+                all.push(Rc::clone(listener));
+            }
+        }
+        all
     }
 
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut Generation> {

@@ -1,15 +1,31 @@
 //! The server as its master sees it: settings, listeners, and what a worker is made of.
 
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::rc::Rc;
 use std::time::Duration;
 
-use ironhorn_config::{Settings, Sources, Stop, resolve};
-use ironhorn_master::{ExitCode, Host, Options, WorkerSeat};
-use ironhorn_unix::{ForkHooks, Listener, Pidfile, set_process_title, set_umask};
+use ironhorn_config::{Resolved, Settings, Sources, Stop, resolve};
+use ironhorn_master::report::Report;
+use ironhorn_master::{About, Attended, ExitCode, Host, Options, WorkerSeat, ZygoteSeat};
+use ironhorn_unix::{
+    Address, ForkHooks, Listener, Monotonic, Pid, Pidfile, Promise, State, set_process_title,
+    set_umask,
+};
+use log::Level;
 use pyo3::prelude::*;
 
+use crate::attention::Attention;
+use crate::boot::Preloaded;
 use crate::fork_hooks::PythonHooks;
-use crate::generation::{Generation, Generations, open_access_log};
-use crate::{boot, check, logging};
+use crate::generation::{Generation, Generations, open_access_log, whereabouts};
+use crate::hooks::{Conf, Confs, Hooks, HooksError};
+use crate::systemd::{Other, Systemd};
+use crate::upgrade::{self, Succession, with_suffix, without_suffix};
+use crate::watch::{Plan, SourceWatch};
+use crate::{boot, boot_errors, check, daemon, logging, privileges, systemd};
 
 /// Everything that outlives a worker.
 pub(crate) struct Server<'py> {
@@ -20,6 +36,15 @@ pub(crate) struct Server<'py> {
     /// The generation that the master's own log, directory and pid file follow.
     serving: u32,
     pidfile: Option<Pidfile>,
+    /// In a zygote and in a worker that was forked from one.
+    preloaded: Option<Preloaded>,
+    succession: Succession,
+    systemd: Systemd,
+    attention: Attention,
+    /// Over the sources, with the setting `reload`.
+    watch: Option<SourceWatch>,
+    /// While the command that was started waits for this server in the background.
+    pub(crate) promise: Option<Promise>,
 }
 
 impl<'py> Server<'py> {
@@ -29,11 +54,47 @@ impl<'py> Server<'py> {
         launch: Launch,
         first: Generation,
         pidfile: Option<Pidfile>,
-    ) -> Self {
+        succession: Succession,
+    ) -> io::Result<Self> {
         let mut generations = Generations::default();
         generations.insert(FIRST_GENERATION, first);
-        let hooks = PythonHooks::new(py);
-        Self { py, hooks, launch, generations, serving: FIRST_GENERATION, pidfile }
+        let mut server = Self {
+            py,
+            hooks: PythonHooks::new(py),
+            systemd: Systemd::new(&launch.sources.environment),
+            launch,
+            generations,
+            serving: FIRST_GENERATION,
+            pidfile,
+            preloaded: None,
+            succession,
+            attention: Attention::new()?,
+            watch: None,
+            promise: None,
+        };
+        boot_errors::expect()?;
+        server.watch_sources();
+        Ok(server)
+    }
+
+    /// The watch over the sources follows the settings; the current directory is theirs.
+    fn watch_sources(&mut self) {
+        let plan = Plan::of(self.serving());
+        if matches!(&plan, Ok(plan) if plan.as_ref() == self.watch.as_ref().map(SourceWatch::plan))
+        {
+            return;
+        }
+        let forgotten = self.watch.take().map_or(Ok(()), |old| self.attention.remove(old.as_fd()));
+        let begun = forgotten.and(plan).and_then(|plan| plan.map(SourceWatch::begin).transpose());
+        match begun {
+            Ok(watch) => self.watch = watch,
+            Err(error) => return log::error!(error:%; "cannot watch the sources"),
+        }
+        if let Some(watch) = &self.watch
+            && let Err(error) = self.attention.add(watch.as_fd())
+        {
+            log::error!(error:%; "cannot watch the sources");
+        }
     }
 
     fn serving(&self) -> &Settings {
@@ -41,29 +102,110 @@ impl<'py> Server<'py> {
         &serving.expect("invariant: the generation that serves is kept").settings
     }
 
+    /// Those of `generation`, or of the one that serves if it is gone already.
+    fn hooks_of(&self, generation: u32) -> &Hooks {
+        let known = self.generations.get(generation).or_else(|| self.generations.get(self.serving));
+        &known.expect("invariant: the generation that serves is kept").hooks
+    }
+
+    /// The server has ended.
+    pub(crate) fn on_exit(&self) {
+        self.hooks_of(self.serving).on_exit(self.py);
+    }
+
     /// Settings that are valid and listeners that are bound; nothing else has changed.
     fn prepare(&self) -> Result<Generation, String> {
-        let settings = match resolve(&self.launch.sources) {
-            Ok(resolved) => resolved.settings,
+        let resolved = match self.launch.resolve() {
+            Ok(resolved) => resolved,
             Err(Stop::Errors(errors)) => return Err(errors.to_string()),
             Err(Stop::Help(_) | Stop::Version(_)) => {
                 return Err("the command line asks for help".to_owned());
             }
         };
+        let settings = resolved.settings.clone();
+        let identity = privileges::identity(&settings).map_err(|error| error.to_string())?;
         // Relative paths start in the new directory; the master itself stays where it is.
         let prepared = self.launch.enter(&settings).and_then(|()| {
             open_access_log(&settings)?;
             check::pidfile(&settings)?;
             logging::check(&settings.error_logfile)
                 .map_err(|error| format!("cannot open the log {error}"))?;
-            Generation::bind(settings, &self.generations).map_err(|error| error.to_string())
+            let hooks = self.launch.load_hooks(self.py, &resolved).map_err(|error| {
+                if let Some(traceback) = &error.traceback {
+                    log::error!(traceback; "hooks not loaded");
+                }
+                error.reason
+            })?;
+            privileges::give_logs(&settings, identity.as_ref())?;
+            let bound = Generation::bind(settings, identity, &self.generations);
+            bound.map(|generation| generation.with_hooks(hooks)).map_err(|error| error.to_string())
         });
         self.launch.enter(self.serving())?;
         prepared
     }
 
+    /// In a process forked from the master: leaves the others' things alone, and logs and works
+    /// where its generation does.
+    fn settle(&mut self, generation: u32) -> Result<Settings, i32> {
+        if let Some(pidfile) = self.pidfile.take() {
+            pidfile.disown();
+        }
+        self.promise = None;
+        self.watch = None;
+        self.systemd = Systemd::default();
+        // The descriptors of other generations would keep their addresses bound.
+        self.generations.keep_only(generation);
+        let Some(generation) = self.generations.get(generation) else {
+            log::error!("no settings for this generation");
+            return Err(ExitCode::RUNTIME);
+        };
+        let settings = generation.settings.clone();
+        self.launch.enter(&settings).map_err(|error| {
+            log::error!("{error}");
+            ExitCode::RUNTIME
+        })?;
+        self.launch.configure_logging(&settings);
+        Ok(settings)
+    }
+
+    /// In a process forked from the master that has settled: becomes the user that is to run the
+    /// app.
+    fn drop_privileges(&self, generation: u32, master: Pid) -> Result<(), i32> {
+        let identity = self.generations.get(generation).and_then(|kept| kept.identity.as_ref());
+        privileges::drop(identity, master)
+    }
+
+    /// The master that takes over from this one or from which this one takes over, while both live.
+    fn other(&self) -> Other {
+        match (self.succession.successor(), self.succession.predecessor()) {
+            (Some(_), _) => Other::Successor,
+            (None, Some(pid)) => Other::Predecessor(pid),
+            (None, None) => Other::None,
+        }
+    }
+
+    /// Makes room for the successor's.
+    fn set_pidfile_aside(&mut self) -> Result<(), String> {
+        let Some(pidfile) = &mut self.pidfile else { return Ok(()) };
+        let aside = with_suffix(pidfile.path());
+        pidfile.rename(&aside).map_err(|error| error.to_string())
+    }
+
+    /// Gives it its name again.
+    fn restore_pidfile(&mut self) {
+        let Some(pidfile) = &mut self.pidfile else { return };
+        let Some(path) = without_suffix(pidfile.path()) else { return };
+        if let Err(error) = pidfile.rename(&path) {
+            log::error!(error:%; "cannot take back the pidfile");
+        }
+    }
+
     /// The pidfile follows the setting.
     fn move_pidfile(&mut self) {
+        // The successor's, meanwhile.
+        if self.succession.successor().is_some() {
+            return;
+        }
         let wanted = self.serving().pid.clone();
         if self.pidfile.as_ref().map(Pidfile::path) == wanted.as_deref() {
             return;
@@ -92,6 +234,7 @@ impl Host for Server<'_> {
         if let Err(error) = self.launch.enter(self.serving()) {
             log::error!(error; "the master stays in its directory");
         }
+        self.watch_sources();
         self.move_pidfile();
         self.launch.configure_logging(self.serving());
     }
@@ -99,7 +242,9 @@ impl Host for Server<'_> {
     fn drop_generation(&mut self, generation: u32) {
         let Some(dropped) = self.generations.remove(generation) else { return };
         dropped.announce_end_unless_in(&self.generations);
-        dropped.unlink_unless_in(&self.generations);
+        for listener in dropped.listeners_not_in(&self.generations) {
+            self.succession.unlink(listener);
+        }
     }
 
     fn keeps_listeners(&self, old: u32, new: u32) -> bool {
@@ -111,62 +256,160 @@ impl Host for Server<'_> {
 
     fn run_worker(&mut self, seat: WorkerSeat) -> i32 {
         logging::name_worker(seat.nr, seat.generation);
-        if let Some(pidfile) = self.pidfile.take() {
-            pidfile.disown();
+        let settings = match self.settle(seat.generation) {
+            Ok(settings) => settings,
+            Err(code) => return code,
+        };
+        show_worker(&settings, seat.nr, seat.generation, State::Booting);
+        if self.preloaded.is_none()
+            && let Err(code) = self.drop_privileges(seat.generation, seat.master)
+        {
+            return code;
         }
         let Some(generation) = self.generations.remove(seat.generation) else {
-            log::error!("no settings for this generation");
             return ExitCode::RUNTIME;
         };
         let listeners: Result<Vec<Listener>, _> =
             generation.listeners.iter().map(|listener| listener.try_clone()).collect();
-        let listeners = match listeners {
-            Ok(listeners) => listeners,
+        match listeners {
+            Ok(listeners) => {
+                let hooks = generation.hooks;
+                boot::run(self.py, &settings, listeners, seat, self.preloaded.take(), hooks)
+            }
             Err(error) => {
                 log::error!(error:%; "cannot share the listeners");
-                return ExitCode::RUNTIME;
+                ExitCode::RUNTIME
             }
-        };
-        // The descriptors of other generations would keep their addresses bound.
-        self.generations.clear();
-        let settings = generation.settings.clone();
-        drop(generation);
-        if let Err(error) = self.launch.enter(&settings) {
-            log::error!("{error}");
-            return ExitCode::RUNTIME;
         }
-        self.launch.configure_logging(&settings);
-        set_process_title(&format!("ironhorn: worker {} [{}]", seat.nr, name(&settings)));
-        boot::run(self.py, &settings, listeners, seat)
     }
 
     fn fork_hooks(&self) -> &dyn ForkHooks {
         &self.hooks
     }
 
-    fn request_lost(&mut self, generation: u32, request: &str, age: Duration) {
+    fn preload(&mut self, seat: &ZygoteSeat) -> Result<(), i32> {
+        logging::name_zygote(seat.generation);
+        let settings = self.settle(seat.generation)?;
+        let name = name(&settings);
+        set_process_title(&format!("ironhorn: zygote [{name}] generation {}", seat.generation));
+        self.drop_privileges(seat.generation, seat.master)?;
+        self.preloaded = Some(boot::preload(self.py, &settings, seat)?);
+        daemon::leave_terminal_if_detached(&settings);
+        Ok(())
+    }
+
+    fn request_lost(&mut self, generation: u32, request: &str, age: Duration, status: Option<u16>) {
         let Some(generation) = self.generations.get(generation) else { return };
         match open_access_log(&generation.settings) {
             Ok(None) => {}
-            Ok(Some(mut access_log)) => access_log.add_lost(request, age),
+            Ok(Some(mut access_log)) => {
+                access_log.add_lost(request, age, status.unwrap_or_default());
+            }
             Err(error) => log::error!("{error}"),
         }
     }
 
+    fn before_fork(&mut self, nr: usize, generation: u32) {
+        self.hooks_of(generation).pre_fork(self.py, nr, generation);
+    }
+
+    fn observe(&mut self, report: &Report) {
+        if let Some(watch) = &mut self.watch {
+            watch.look_at_loaded();
+        }
+        self.systemd.observe(report, self.other());
+        if *report == Report::Serving {
+            daemon::serves(&mut self.promise);
+        }
+        let concerned = concerned(report).unwrap_or(self.serving);
+        self.hooks_of(concerned).observe(self.py, report);
+    }
+
+    fn upgrade(&mut self) -> Result<Pid, String> {
+        if let Some(pid) = self.succession.predecessor() {
+            return Err(format!("the master that this one takes over from, {pid}, still runs"));
+        }
+        let command = upgrade::Command::of_this_process(self.py)
+            .map_err(|error| format!("cannot tell how this server was started: {error}"))?;
+        self.hooks_of(self.serving).pre_exec(self.py);
+        // The new master writes a file of its own there.
+        self.set_pidfile_aside()?;
+        let started = self.launch.again(command, &self.generations).run(&mut self.succession);
+        if started.is_err() {
+            self.restore_pidfile();
+        }
+        started
+    }
+
+    fn take_back(&mut self) {
+        self.succession.end();
+        self.restore_pidfile();
+        self.move_pidfile();
+        upgrade::restore_control(&self.serving().control);
+    }
+
+    fn boot_error(&mut self, generation: u32) -> Option<String> {
+        boot_errors::told(generation)
+    }
+
+    fn about(&self) -> About {
+        let serving = self.generations.get(self.serving);
+        let listeners = serving.iter().flat_map(|generation| &generation.listeners);
+        About {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            app: self.serving().app.clone(),
+            directory: std::env::current_dir().unwrap_or_default().display().to_string(),
+            listeners: listeners.map(|listener| whereabouts(listener)).collect(),
+        }
+    }
+
+    fn attention(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.attention.as_fd())
+    }
+
+    fn attend(&mut self, now: Monotonic) -> Attended {
+        let (changing, reload) =
+            self.watch.as_mut().map_or((None, false), |watch| watch.attend(now));
+        let again = self.systemd.attend(now).into_iter().chain(changing).min();
+        Attended { again, reload }
+    }
+
     fn reopen_logs(&mut self) {
+        let identity = self.generations.get(self.serving).and_then(|kept| kept.identity.as_ref());
+        // First, so that workers find files that they may write to.
+        if let Err(error) = privileges::give_logs(self.serving(), identity) {
+            log::error!("{error}");
+        }
         logging::reopen(self.serving());
     }
 
     fn stop_listening(&mut self) {
         for generation in self.generations.values_mut() {
             for listener in std::mem::take(&mut generation.listeners) {
-                listener.unlink();
+                self.succession.unlink(&listener);
             }
         }
+        self.succession.clean_up();
+    }
+
+    fn has_heirs(&self) -> bool {
+        !matches!(self.other(), Other::None)
     }
 
     fn describe(&mut self, state: &str) {
         set_process_title(&format!("ironhorn: master [{}] {state}", name(self.serving())));
+        self.systemd.describe(state, self.other());
+    }
+}
+
+/// The generation whose hooks are called: a worker's, or the one that a reload is to bring.
+fn concerned(report: &Report) -> Option<u32> {
+    match report {
+        Report::Ready { who, .. }
+        | Report::Exited { who, .. }
+        | Report::RequestTimeout { who, .. } => Some(who.generation),
+        Report::Reloading { generation } => Some(*generation),
+        _ => None,
     }
 }
 
@@ -178,6 +421,12 @@ pub(crate) fn master_options(settings: &Settings) -> Options {
         graceful_timeout: settings.graceful_timeout,
         boot_timeout: settings.boot_timeout,
         reload_surge: settings.reload_surge,
+        max_memory: settings.max_memory,
+        max_memory_hard: settings.max_memory_hard,
+        max_lifetime: settings.max_lifetime,
+        preload: settings.preload,
+        shutdown_delay: settings.shutdown_delay,
+        keep_trying: settings.reload,
     }
 }
 
@@ -185,14 +434,67 @@ pub(crate) fn master_options(settings: &Settings) -> Options {
 pub(crate) struct Launch {
     sources: Sources,
     umask: u32,
+    /// Descriptors of listeners that the service manager has passed.
+    sockets: Vec<RawFd>,
+    confs: Confs,
+    /// What was said of configuration files, which reloads don't say again.
+    said: RefCell<Vec<String>>,
 }
 
 impl Launch {
-    pub(crate) fn new(sources: Sources) -> Self {
+    /// `confs` is what the sources' importer leaves.
+    pub(crate) fn new(sources: Sources, confs: Confs) -> Self {
         // The umask can only be read by setting it.
         let umask = set_umask(0o077);
         set_umask(umask);
-        Self { sources, umask }
+        let sockets = systemd::passed_sockets(&sources.environment);
+        Self { sources, umask, sockets, confs, said: RefCell::default() }
+    }
+
+    /// The settings as they are now.
+    pub(crate) fn resolve(&self) -> Result<Resolved, Stop> {
+        let mut resolved = resolve(&self.sources)?;
+        systemd::listen_on(&self.sockets, &mut resolved);
+        Ok(resolved)
+    }
+
+    /// Whether a running master has started this one, to take its place.
+    pub(crate) fn is_upgrade(&self) -> bool {
+        Succession::has_begun(&self.sources.environment)
+    }
+
+    /// What a running master hands over.
+    pub(crate) fn inherit(&self) -> (Succession, Vec<Rc<Listener>>) {
+        Succession::inherit(&self.sources.environment)
+    }
+
+    /// Sockets that were passed and are not listened on are a mistake in the unit or the settings.
+    pub(crate) fn warn_of_unused(&self, settings: &Settings) {
+        let used = |socket: &&RawFd| settings.bind.contains(&Address::Fd(**socket));
+        let unused = self.sockets.len() - self.sockets.iter().filter(used).count();
+        if unused > 0 {
+            log::warn!(sockets = unused; "sockets that were passed are not used: bind says otherwise");
+        }
+    }
+
+    /// What starts this server once more, with the listeners that it has now.
+    fn again(&self, command: upgrade::Command, generations: &Generations) -> upgrade::Start<'_> {
+        let listeners = generations.listeners();
+        let numbers = listeners.iter().filter_map(|listener| match listener.address() {
+            Address::Fd(number) => Some(*number),
+            _ => None,
+        });
+        upgrade::Start {
+            command,
+            directory: &self.sources.directory,
+            environment: systemd::environment_of_successor(
+                &self.sources.environment,
+                &self.sockets,
+            ),
+            umask: self.umask,
+            inherited: numbers.chain(self.sockets.iter().copied()).collect(),
+            listeners,
+        }
     }
 
     /// Goes to the directory that relative paths start from, and sets the umask for what is made.
@@ -207,6 +509,36 @@ impl Launch {
         Ok(())
     }
 
+    /// The environment as it was at start.
+    pub(crate) fn environment(&self) -> &[(OsString, OsString)] {
+        &self.sources.environment
+    }
+
+    /// The configuration file that the settings were read from last, if it is Python.
+    pub(crate) fn take_conf(&self) -> Option<Conf> {
+        self.confs.take()
+    }
+
+    /// Loads the hooks of a generation and says what its settings make worth saying, once.
+    pub(crate) fn load_hooks(
+        &self,
+        py: Python<'_>,
+        resolved: &Resolved,
+    ) -> Result<Hooks, HooksError> {
+        let conf = self.take_conf();
+        let (hooks, warnings) = Hooks::load(py, &resolved.settings, conf.as_ref())?;
+        let lines = conf.iter().flat_map(|conf| conf.lines(resolved));
+        let warnings = warnings.into_iter().map(|line| (Level::Warn, line));
+        let mut said = self.said.borrow_mut();
+        for (level, line) in lines.chain(warnings) {
+            if !said.contains(&line) {
+                log::log!(level, "{line}");
+                said.push(line);
+            }
+        }
+        Ok(hooks)
+    }
+
     /// The value of IRONHORN_LOG.
     pub(crate) fn log_filters(&self) -> Option<&str> {
         let mut variables = self.sources.environment.iter();
@@ -219,6 +551,18 @@ impl Launch {
             log::error!(error:%; "cannot open the log; lines go where they went before");
         }
     }
+}
+
+/// Shows what a worker is doing as its title.
+pub(crate) fn show_worker(settings: &Settings, nr: usize, generation: u32, state: State) {
+    let name = name(settings);
+    let state = match state {
+        State::Empty | State::Booting => "booting",
+        State::Ready => "ready",
+        State::Draining => "draining",
+        State::Condemned => "ending",
+    };
+    set_process_title(&format!("ironhorn: worker {nr} [{name}] generation {generation}, {state}"));
 }
 
 /// What the process titles call the server.

@@ -5,28 +5,41 @@
 //! `boot::run`; a request reaches the app through `gateway::Gateway`.
 
 mod app_loader;
+mod attention;
 mod boot;
+mod boot_errors;
 mod check;
+mod control_path;
+mod ctl;
+mod daemon;
 mod environ;
 mod errors;
+mod extend_timeout;
 mod ffi;
 mod file_wrapper;
 mod fork_hooks;
 mod forks;
 mod gateway;
 mod generation;
+mod hooks;
 mod host;
 mod input;
 mod interrupts;
 mod loan;
 mod logging;
+mod notes;
+mod privileges;
 mod response_body;
 mod serve;
 mod slots;
+mod stacks;
 mod start_response;
+mod systemd;
 #[cfg(test)]
 mod testing;
 mod traceback;
+mod upgrade;
+mod watch;
 
 /// The part of Ironhorn that is not Python.
 #[pyo3::pymodule(name = "_ironhorn")]
@@ -39,6 +52,9 @@ mod extension {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
+
+    #[pymodule_export]
+    use crate::hooks::write_line;
 
     /// Runs the command with `argv`, the command line without the program's name, and returns the
     /// exit code. In a worker it does not return.

@@ -7,39 +7,56 @@
 //! The keys that name the actor come first, the message next, other keys last. In a worker every
 //! line names it, so that no caller has to. Values are quoted and escaped when they could be taken
 //! for something else: what a peer sent never makes a line of its own.
+//!
+//! Nobody waits for who reads the log: lines that a full pipe doesn't take are lost, and a line says
+//! how many as soon as it takes some again.
 
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
 
 use env_logger::Builder;
 use env_logger::fmt::Formatter;
 use ironhorn_config::{LogFile, LogFormat, LogLevel, Settings};
+use ironhorn_unix::Sink;
 use log::kv::{Key, Value, VisitSource};
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
 /// Keys that name who a line is about, in the order in which they are printed.
 const ACTOR: [&str; 3] = ["worker", "generation", "pid"];
-/// A key whose text goes onto lines of its own.
-const TRACEBACK: &str = "traceback";
+/// Keys whose text goes onto lines of its own.
+const BLOCKS: [&str; 2] = ["traceback", "stacks"];
 
 static LOGGER: Switch = Switch(RwLock::new(None));
-static SINK: Mutex<Sink> = Mutex::new(Sink::Stderr);
-static WORKER: OnceLock<Actor> = OnceLock::new();
+static SINK: LazyLock<Mutex<Sink>> = LazyLock::new(|| Mutex::new(Sink::stderr()));
+static PROCESS: RwLock<Option<Actor>> = RwLock::new(None);
 
-/// The worker that this process is.
+/// What this process is, if it isn't the master.
+#[derive(Clone, Copy)]
 struct Actor {
-    nr: usize,
+    /// None in a zygote, which is no worker yet.
+    worker: Option<usize>,
     generation: u32,
 }
 
 /// From now on every line of this process names the worker.
 pub(crate) fn name_worker(nr: usize, generation: u32) {
-    // A process becomes a worker once.
-    let _ = WORKER.set(Actor { nr, generation });
+    name(Actor { worker: Some(nr), generation });
+}
+
+/// From now on every line of this process names the generation that it is the zygote of.
+pub(crate) fn name_zygote(generation: u32) {
+    name(Actor { worker: None, generation });
+}
+
+fn name(actor: Actor) {
+    *PROCESS.write().unwrap_or_else(PoisonError::into_inner) = Some(actor);
+}
+
+/// None in the master.
+fn actor() -> Option<Actor> {
+    *PROCESS.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Logs as the settings say, from now on. `filters` is the value of IRONHORN_LOG.
@@ -48,14 +65,14 @@ pub(crate) fn name_worker(nr: usize, generation: u32) {
 /// The log file can't be opened; logging goes on as before.
 pub(crate) fn configure(settings: &Settings, filters: Option<&str>) -> io::Result<()> {
     let sink = match &settings.error_logfile {
-        LogFile::Standard => Sink::Stderr,
-        LogFile::Path(path) => Sink::open(path)?,
+        LogFile::Standard => Sink::stderr(),
+        LogFile::Path(path) => open(path)?,
     };
-    // The app runs in workers; the master keeps its streams, so that a reload can end this.
-    if settings.capture_output && WORKER.get().is_some() {
-        sink.capture_output()?;
+    // The app doesn't run in the master, which keeps its streams, so that a reload can end this.
+    if settings.capture_output && actor().is_some() {
+        sink.redirect_output()?;
     }
-    *SINK.lock().unwrap_or_else(PoisonError::into_inner) = sink;
+    self::sink().replace(sink);
 
     let mut builder = Builder::new();
     builder.filter_level(level(settings.log_level));
@@ -77,14 +94,14 @@ pub(crate) fn configure(settings: &Settings, filters: Option<&str>) -> io::Resul
 /// Opens the log file by its name again, after it was moved away.
 pub(crate) fn reopen(settings: &Settings) {
     let LogFile::Path(path) = &settings.error_logfile else { return };
-    let opened = Sink::open(path).and_then(|sink| {
-        if settings.capture_output && WORKER.get().is_some() {
-            sink.capture_output()?;
+    let opened = open(path).and_then(|sink| {
+        if settings.capture_output && actor().is_some() {
+            sink.redirect_output()?;
         }
         Ok(sink)
     });
     match opened {
-        Ok(sink) => *SINK.lock().unwrap_or_else(PoisonError::into_inner) = sink,
+        Ok(new) => sink().replace(new),
         Err(error) => {
             log::error!(error:%; "cannot reopen the log; lines go to the old file");
         }
@@ -95,7 +112,7 @@ pub(crate) fn reopen(settings: &Settings) {
 pub(crate) fn check(file: &LogFile) -> io::Result<()> {
     match file {
         LogFile::Standard => Ok(()),
-        LogFile::Path(path) => Sink::open(path).map(drop),
+        LogFile::Path(path) => open(path).map(drop),
     }
 }
 
@@ -118,7 +135,12 @@ impl Log for Switch {
     }
 
     fn log(&self, record: &Record<'_>) {
-        self.with(|logger| logger.log(record));
+        self.with(|logger| {
+            if logger.matches(record) {
+                tell_lost(logger);
+                logger.log(record);
+            }
+        });
     }
 
     fn flush(&self) {}
@@ -130,26 +152,25 @@ impl Switch {
     }
 }
 
-enum Sink {
-    Stderr,
-    File(File),
+/// Says how many lines were lost, ahead of the first that can be written again.
+fn tell_lost(logger: &env_logger::Logger) {
+    let count = sink().take_lost();
+    if count > 0 {
+        let pairs = [("count", count)];
+        let mut record = Record::builder();
+        record.level(Level::Warn).target("ironhorn").key_values(&pairs);
+        logger.log(&record.args(format_args!("lines lost")).build());
+        sink().told(count);
+    }
 }
 
-impl Sink {
-    fn open(path: &Path) -> io::Result<Self> {
-        let opened = OpenOptions::new().append(true).create(true).open(path);
-        opened
-            .map(Self::File)
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
-    }
+fn open(path: &Path) -> io::Result<Sink> {
+    Sink::open(path)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+}
 
-    /// What the app prints comes here too.
-    fn capture_output(&self) -> io::Result<()> {
-        match self {
-            Self::Stderr => ironhorn_unix::redirect_output(io::stderr().as_fd()),
-            Self::File(file) => ironhorn_unix::redirect_output(file.as_fd()),
-        }
-    }
+fn sink() -> MutexGuard<'static, Sink> {
+    SINK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// env_logger's way to the sink of the moment: one write a line, nothing held back.
@@ -157,11 +178,8 @@ struct ToSink;
 
 impl Write for ToSink {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match &mut *SINK.lock().unwrap_or_else(PoisonError::into_inner) {
-            Sink::Stderr => io::stderr().write_all(line)?,
-            Sink::File(file) => file.write_all(line)?,
-        }
-        Ok(line.len())
+        // Lost lines are counted there.
+        sink().write(line).map(|_| line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -174,7 +192,8 @@ impl Write for ToSink {
 struct Parts {
     actor: [Option<String>; ACTOR.len()],
     others: Vec<Other>,
-    traceback: Option<String>,
+    /// By their places in [`BLOCKS`].
+    blocks: [Option<String>; BLOCKS.len()],
 }
 
 struct Other {
@@ -187,10 +206,10 @@ struct Other {
 impl Parts {
     fn of(record: &Record<'_>) -> Self {
         let mut parts = Self::default();
-        if let Some(worker) = WORKER.get() {
+        if let Some(Actor { worker, generation }) = actor() {
+            let worker = worker.map(|nr| nr.to_string());
             let pid = std::process::id().to_string();
-            parts.actor =
-                [Some(worker.nr.to_string()), Some(worker.generation.to_string()), Some(pid)];
+            parts.actor = [worker, Some(generation.to_string()), Some(pid)];
         }
         // The visitor never fails.
         let _ = record.key_values().visit(&mut parts);
@@ -202,10 +221,13 @@ impl<'kvs> VisitSource<'kvs> for Parts {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
         let bare = value.to_f64().is_some_and(f64::is_finite) || value.to_bool().is_some();
         let value = value.to_string();
-        match ACTOR.iter().position(|actor| *actor == key.as_str()) {
-            Some(index) => self.actor[index] = Some(value),
-            None if key.as_str() == TRACEBACK => self.traceback = Some(value),
-            None => self.others.push(Other { key: key.to_string(), value, bare }),
+        let place = |keys: &[&str]| keys.iter().position(|known| *known == key.as_str());
+        if let Some(index) = place(&ACTOR) {
+            self.actor[index] = Some(value);
+        } else if let Some(index) = place(&BLOCKS) {
+            self.blocks[index] = Some(value).filter(|text| !text.is_empty());
+        } else {
+            self.others.push(Other { key: key.to_string(), value, bare });
         }
         Ok(())
     }
@@ -234,8 +256,8 @@ fn write_text(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
         write!(out, " {key}={}", Plain(value))?;
     }
     writeln!(out)?;
-    if let Some(traceback) = &parts.traceback {
-        writeln!(out, "{}", traceback.trim_end())?;
+    for block in parts.blocks.iter().flatten() {
+        writeln!(out, "{}", block.trim_end())?;
     }
     Ok(())
 }
@@ -260,8 +282,10 @@ fn write_json(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
             false => write!(line, ",{}:{}", Json(key), Json(value)),
         };
     }
-    if let Some(traceback) = &parts.traceback {
-        let _ = write!(line, r#","{TRACEBACK}":{}"#, Json(traceback));
+    for (key, block) in BLOCKS.iter().zip(&parts.blocks) {
+        if let Some(block) = block {
+            let _ = write!(line, r#","{key}":{}"#, Json(block));
+        }
     }
     writeln!(out, "{line}}}")
 }

@@ -12,6 +12,7 @@ use pyo3::types::{PyBytes, PyDict, PyIterator, PyList, PyString, PyTuple};
 
 use crate::errors::ErrorStream;
 use crate::forks;
+use crate::hooks::Told;
 use crate::slots::Lease;
 use crate::traceback;
 
@@ -88,6 +89,8 @@ pub(crate) struct ResponseBody<'py> {
     iterator: Option<Bound<'py, PyIterator>>,
     /// The iterable's `close`, until it is called.
     close: Option<Bound<'py, PyAny>>,
+    /// What hooks are told when it is over.
+    told: Option<Box<Told<'py>>>,
 }
 
 impl<'py> ResponseBody<'py> {
@@ -96,8 +99,9 @@ impl<'py> ResponseBody<'py> {
         environ: Bound<'py, PyDict>,
         spooled: Option<Bound<'py, PyAny>>,
         errors: Bound<'py, ErrorStream>,
+        told: Option<Box<Told<'py>>>,
     ) -> Self {
-        Self { lease, environ: Some(environ), spooled, errors, iterator: None, close: None }
+        Self { lease, environ: Some(environ), spooled, errors, iterator: None, close: None, told }
     }
 
     fn py(&self) -> Python<'py> {
@@ -115,8 +119,21 @@ impl<'py> ResponseBody<'py> {
     }
 
     /// Gives the head to the worker. Whether the app has made one.
-    pub(crate) fn hand_over_head(&self, exchange: &mut dyn Exchange) -> bool {
-        self.lease.slot().hand_over(self.py(), exchange)
+    pub(crate) fn hand_over_head(&mut self, exchange: &mut dyn Exchange) -> bool {
+        let handed_over = self.lease.slot().hand_over(self.py(), exchange);
+        if handed_over && let Some(told) = &mut self.told {
+            told.set_head(exchange.head());
+        }
+        handed_over
+    }
+
+    /// The app has failed: hooks are told of the head that was sent, if one was.
+    pub(crate) fn keep_head(&mut self, exchange: &mut dyn Exchange) {
+        if let Some(told) = &mut self.told
+            && exchange.head_sent()
+        {
+            told.set_head(exchange.head());
+        }
     }
 
     /// Sees to it that what the app returned will be closed.
@@ -201,7 +218,9 @@ impl<'py> ResponseBody<'py> {
             self.report(&error, "wsgi.input not closed");
         }
         // Before the lease ends: the environ holds one of its callables.
-        self.environ = None;
+        if let (Some(environ), Some(told)) = (self.environ.take(), self.told.take()) {
+            told.end(&environ);
+        }
         self.errors.get().emit(self.py());
     }
 }

@@ -48,6 +48,8 @@ pub enum State {
     Ready,
     /// The last requests are finished.
     Draining,
+    /// It was booting, and is about to be ended by the master: it must not begin to serve.
+    Condemned,
 }
 
 /// A slot at one moment.
@@ -65,6 +67,10 @@ pub struct Snapshot {
     pub connections: u32,
     /// Since when the app has been running, or since its last chunk; None: it isn't.
     pub busy_since: Option<Monotonic>,
+    /// Until when the running request was given time by itself, if it was.
+    pub extended_until: Option<Monotonic>,
+    /// Whether the client of the running request was told 504 in its stead.
+    pub expired: bool,
     /// "GET /path" of the running request, truncated, made printable; empty if there is none.
     pub request: String,
 }
@@ -168,6 +174,9 @@ impl BoardSlot {
         slot.requests.store(0, Relaxed);
         slot.busy_since.store(0, Relaxed);
         slot.leaving.store(0, Relaxed);
+        slot.extended_until.store(0, Relaxed);
+        slot.expire.store(0, Relaxed);
+        slot.expired.store(0, Relaxed);
         slot.text.reset();
     }
 
@@ -187,6 +196,23 @@ impl BoardSlot {
         self.memory().state.store(state as u32, Relaxed);
     }
 
+    /// Whether the worker may serve from now on, which the board then says; it may not when the
+    /// master has decided to end it. To be asked before anything is accepted.
+    pub fn begin_serving(&self) -> bool {
+        let may = |state| (state != State::Condemned as u32).then_some(State::Ready as u32);
+        self.memory().state.fetch_update(AcqRel, Acquire, may).is_ok()
+    }
+
+    /// Whether the worker can be ended without loss, and will not begin to serve any more; for the
+    /// master, which hears of a worker that serves a moment after it has begun to.
+    pub fn condemn(&self) -> bool {
+        let boots = |state| {
+            let serves = [State::Ready, State::Draining].map(|state| state as u32);
+            (!serves.contains(&state)).then_some(State::Condemned as u32)
+        };
+        self.memory().state.fetch_update(AcqRel, Acquire, boots).is_ok()
+    }
+
     /// Says that the loop turns.
     pub fn beat(&self, now: Monotonic) {
         self.memory().heartbeat.store(now.as_nanos(), Relaxed);
@@ -196,7 +222,32 @@ impl BoardSlot {
     pub fn begin_request(&self, method: &[u8], target: &[u8], now: Monotonic) {
         let slot = self.memory();
         slot.text.write(&[method, b" ", target]);
+        slot.extended_until.store(0, Relaxed);
+        slot.expired.store(0, Relaxed);
         slot.busy_since.store(busy(now), Relaxed);
+    }
+
+    /// Says that the running request may go on until `until`, whatever the timeout is.
+    pub fn extend_request(&self, until: Monotonic) {
+        self.memory().extended_until.store(until.as_nanos(), Relaxed);
+    }
+
+    /// Names the request that is to be expired, by the moment since when it has been busy; for the
+    /// master, ahead of [`crate::examine`].
+    pub fn ask_to_expire(&self, busy_since: Monotonic) {
+        self.memory().expire.store(busy(busy_since), Relaxed);
+    }
+
+    /// Whether the running request is the one that is to be expired.
+    pub fn is_asked_to_expire(&self) -> bool {
+        let slot = self.memory();
+        let busy_since = slot.busy_since.load(Relaxed);
+        busy_since != 0 && busy_since == slot.expire.load(Relaxed)
+    }
+
+    /// Says that the client of the running request was told 504.
+    pub fn set_expired(&self) {
+        self.memory().expired.store(1, Relaxed);
     }
 
     /// Says that the running request got on: another chunk came. Time counts from here.
@@ -226,12 +277,16 @@ impl BoardSlot {
     pub fn read(&self) -> Snapshot {
         let slot = self.memory();
         let busy_since = slot.busy_since.load(Relaxed);
+        let extended_until = slot.extended_until.load(Relaxed);
         Snapshot {
             state: State::from_word(slot.state.load(Relaxed)),
             heartbeat: Monotonic::from_nanos(slot.heartbeat.load(Relaxed)),
             requests: slot.requests.load(Relaxed),
             connections: slot.connections.load(Relaxed),
             busy_since: (busy_since != 0).then(|| Monotonic::from_nanos(busy_since)),
+            extended_until: (extended_until != 0 && busy_since != 0)
+                .then(|| Monotonic::from_nanos(extended_until)),
+            expired: busy_since != 0 && slot.expired.load(Relaxed) != 0,
             request: if busy_since == 0 { String::new() } else { slot.text.read() },
         }
     }
@@ -248,7 +303,7 @@ fn busy(now: Monotonic) -> u64 {
 
 impl State {
     fn from_word(word: u32) -> Self {
-        [Self::Empty, Self::Booting, Self::Ready, Self::Draining]
+        [Self::Empty, Self::Booting, Self::Ready, Self::Draining, Self::Condemned]
             .into_iter()
             .find(|&state| state as u32 == word)
             .unwrap_or_default()
@@ -272,7 +327,10 @@ struct SlotMemory {
     heartbeat: AtomicU64,
     requests: AtomicU64,
     busy_since: AtomicU64,
+    extended_until: AtomicU64,
+    expire: AtomicU64,
     leaving: AtomicU32,
+    expired: AtomicU32,
     text: Text,
 }
 
@@ -375,6 +433,22 @@ mod tests {
         slot.reset();
         assert!(!slot.is_asked_to_leave());
         assert_eq!(slot.read(), empty);
+    }
+
+    #[test]
+    fn a_worker_begins_to_serve_or_is_condemned() {
+        let slot = Board::new(1).unwrap().slot(1);
+        slot.set_state(State::Booting);
+        assert!(slot.begin_serving());
+        assert!(!slot.condemn());
+        assert_eq!(slot.read().state, State::Ready);
+        slot.set_state(State::Draining);
+        assert!(!slot.condemn());
+        slot.set_state(State::Booting);
+        assert!(slot.condemn());
+        assert!(slot.condemn());
+        assert!(!slot.begin_serving());
+        assert_eq!(slot.read().state, State::Condemned);
     }
 
     #[test]

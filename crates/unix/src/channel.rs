@@ -1,107 +1,34 @@
-//! The line between the master and one worker.
+//! The line between the master and one process of its own: a worker, or a zygote.
 //!
 //! ```text
-//!   MasterEnd = Channel<ToWorker, ToMaster>  ◄── SOCK_SEQPACKET ──►  WorkerEnd = Channel<ToMaster, ToWorker>
+//!         MasterEnd = Channel<ToWorker, ToMaster>    ◄── SOCK_SEQPACKET ──►  WorkerEnd = Channel<ToMaster, ToWorker>
+//!   ZygoteMasterEnd = Channel<ToZygote, FromZygote>  ◄── SOCK_SEQPACKET ──►  ZygoteEnd = Channel<FromZygote, ToZygote>
 //! ```
 //!
-//! The type parameters are what this end sends and receives; [`channel`] swaps them, so that
-//! talking in the wrong direction does not compile. Each message is one packet of [`FRAME`] bytes:
-//! it arrives whole or not at all. End of file means that the other process has died or let go of
-//! its end, which is why a child must drop every end that is not its own: a forgotten copy of an
-//! end keeps it open.
+//! The type parameters are what this end sends and receives; [`channel`] and [`zygote_channel`]
+//! swap them, so that talking in the wrong direction does not compile. Each message is one packet
+//! of [`FRAME`] bytes, with the descriptors that go with it: it arrives whole or not at all. End of
+//! file means that the other process has died or let go of its end, which is why a child must drop
+//! every end that is not its own: a forgotten copy of an end keeps it open.
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::marker::PhantomData;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    self, AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
+};
 
-/// Bytes of a packet: who it is for, and what it says.
-const FRAME: usize = 2;
+use message::{FRAME, message, packet};
+pub use message::{Frame, FromZygote, ToMaster, ToWorker, ToZygote};
 
-/// What the master tells a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ToWorker {
-    /// Others take over: accept no more; idle keep-alive connections get one more request answered.
-    Retire,
-    /// Like `Retire`, but nobody else polls all of this worker's listeners: accept what the kernel
-    /// has queued there.
-    RetireLast,
-    /// The server ends: accept what the kernel has queued, finish, close idle connections.
-    Stop,
-    /// Leave at once.
-    Quit,
-    /// Open the log files anew.
-    ReopenLogs,
-}
+mod message;
 
-/// What a worker tells the master.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ToMaster {
-    /// The app is loaded and the listeners are polled.
-    Ready,
-    /// No more connections are accepted.
-    Draining,
-}
-
-/// A message that fits into a packet. Implemented by [`ToWorker`] and [`ToMaster`] only.
-pub trait Frame: Copy + sealed::Sealed {
-    /// The packet for this message.
-    #[doc(hidden)]
-    fn encode(self) -> [u8; FRAME];
-    /// The message of a packet, if it is one.
-    #[doc(hidden)]
-    fn decode(packet: &[u8]) -> Option<Self>;
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for super::ToWorker {}
-    impl Sealed for super::ToMaster {}
-}
-
-impl Frame for ToWorker {
-    fn encode(self) -> [u8; FRAME] {
-        let kind = match self {
-            Self::Retire => b'r',
-            Self::RetireLast => b't',
-            Self::Stop => b's',
-            Self::Quit => b'q',
-            Self::ReopenLogs => b'l',
-        };
-        [b'W', kind]
-    }
-
-    fn decode(packet: &[u8]) -> Option<Self> {
-        match packet {
-            b"Wr" => Some(Self::Retire),
-            b"Wt" => Some(Self::RetireLast),
-            b"Ws" => Some(Self::Stop),
-            b"Wq" => Some(Self::Quit),
-            b"Wl" => Some(Self::ReopenLogs),
-            _ => None,
-        }
-    }
-}
-
-impl Frame for ToMaster {
-    fn encode(self) -> [u8; FRAME] {
-        let kind = match self {
-            Self::Ready => b'r',
-            Self::Draining => b'd',
-        };
-        [b'M', kind]
-    }
-
-    fn decode(packet: &[u8]) -> Option<Self> {
-        match packet {
-            b"Mr" => Some(Self::Ready),
-            b"Md" => Some(Self::Draining),
-            _ => None,
-        }
-    }
-}
+/// The most descriptors that go with a message.
+const DESCRIPTORS: usize = 4;
 
 /// One end of the line: sends `S`, receives `R`. Nonblocking, closed on exec.
 #[derive(Debug)]
@@ -114,6 +41,10 @@ pub struct Channel<S, R> {
 pub type MasterEnd = Channel<ToWorker, ToMaster>;
 /// The worker's end of its channel.
 pub type WorkerEnd = Channel<ToMaster, ToWorker>;
+/// The master's end of a zygote's channel.
+pub type ZygoteMasterEnd = Channel<ToZygote, FromZygote>;
+/// The zygote's end of its channel.
+pub type ZygoteEnd = Channel<FromZygote, ToZygote>;
 
 /// What [`Channel::receive`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,30 +57,65 @@ pub enum Received<R> {
     Closed,
 }
 
-/// Makes the two ends of a channel.
+/// Makes the two ends of a worker's channel.
 pub fn channel() -> io::Result<(MasterEnd, WorkerEnd)> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let (master, worker) =
-        socket::socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
-    Ok((Channel::over(master), Channel::over(worker)))
+    pair()
 }
 
-impl<S: Frame, R: Frame> Channel<S, R> {
-    fn over(socket: OwnedFd) -> Self {
+/// Makes the two ends of a zygote's channel.
+pub fn zygote_channel() -> io::Result<(ZygoteMasterEnd, ZygoteEnd)> {
+    pair()
+}
+
+fn pair<S, R>() -> io::Result<(Channel<S, R>, Channel<R, S>)> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let (one, other) = socket::socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+    Ok((Channel::from_fd(one), Channel::from_fd(other)))
+}
+
+impl<S, R> Channel<S, R> {
+    /// The end behind a descriptor that was passed on; it knows what it sends and receives.
+    pub fn from_fd(socket: OwnedFd) -> Self {
         Self { socket, messages: PhantomData }
     }
 
+    /// Another handle of the same end.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.socket.try_clone().map(Self::from_fd)
+    }
+}
+
+impl<S: Frame, R: Frame> Channel<S, R> {
     /// Sends a message without waiting.
     ///
     /// `BrokenPipe` (or `ConnectionReset`): the other end is closed. `WouldBlock`: it has not read
     /// the last ones (the kernel queues at least ten packets).
     pub fn send(&self, message: S) -> io::Result<()> {
+        let packet = packet(message);
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
         loop {
-            match socket::send(
-                self.socket.as_raw_fd(),
-                &message.encode(),
-                MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
-            ) {
+            match socket::send(self.socket.as_raw_fd(), &packet, flags) {
+                Ok(_) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Like [`send`](Self::send), with copies of up to four descriptors (unix(7), `SCM_RIGHTS`).
+    pub fn send_with_fds(&self, message: S, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        if fds.len() > DESCRIPTORS {
+            let text = format!("{} descriptors with a message", fds.len());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let packet = packet(message);
+        let fds: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        let rights = [ControlMessage::ScmRights(&fds)];
+        let control = if fds.is_empty() { &[][..] } else { &rights };
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        let slices = [IoSlice::new(&packet)];
+        loop {
+            match socket::sendmsg::<()>(self.socket.as_raw_fd(), &slices, control, flags, None) {
                 Ok(_) => return Ok(()),
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
@@ -158,6 +124,8 @@ impl<S: Frame, R: Frame> Channel<S, R> {
     }
 
     /// Takes the next message, if there is one. `InvalidData`: something else came.
+    ///
+    /// Descriptors that came with it are closed.
     pub fn receive(&self) -> io::Result<Received<R>> {
         // One byte more than a frame, so that a packet too long isn't taken for its beginning.
         let mut packet = [0; FRAME + 1];
@@ -173,10 +141,68 @@ impl<S: Frame, R: Frame> Channel<S, R> {
             }
         }
     }
+
+    /// Like [`receive`](Self::receive), with the descriptors that came with the message, closed on
+    /// exec.
+    ///
+    /// Err also if not all of them could be taken, as the process has too many open.
+    pub fn receive_with_fds(&self) -> io::Result<(Received<R>, Vec<OwnedFd>)> {
+        let mut packet = [0; FRAME + 1];
+        let mut space = cmsg_space!([RawFd; DESCRIPTORS]);
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+        let (length, fds) = loop {
+            let mut slices = [IoSliceMut::new(&mut packet)];
+            let fd = self.socket.as_raw_fd();
+            match socket::recvmsg::<()>(fd, &mut slices, Some(&mut space), flags) {
+                Ok(received) => {
+                    break (received.bytes, owned(received.cmsgs().map_err(|_| too_many())?));
+                }
+                Err(Errno::EAGAIN) => return Ok((Received::Nothing, Vec::new())),
+                // As in `receive`.
+                Err(Errno::ECONNRESET | Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        };
+        match length {
+            0 => Ok((Received::Closed, Vec::new())),
+            _ => decode(&packet[..length]).map(|received| (received, fds)),
+        }
+    }
+
+    /// Waits until there is something to receive, if only the end of file. For a process that has
+    /// nothing else to do.
+    pub fn wait(&self) -> io::Result<()> {
+        let mut polled = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        loop {
+            match poll(&mut polled, PollTimeout::NONE) {
+                Ok(_) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+}
+
+fn owned(messages: impl Iterator<Item = ControlMessageOwned>) -> Vec<OwnedFd> {
+    let mut fds = Vec::new();
+    for message in messages {
+        if let ControlMessageOwned::ScmRights(received) = message {
+            // SAFETY: recvmsg(2) has just made these descriptors, and nobody else owns them. nix
+            // hands them over as numbers.
+            let receive = |fd: RawFd| unsafe { OwnedFd::from_raw_fd(fd) };
+            fds.extend(received.into_iter().map(receive));
+        }
+    }
+    fds
+}
+
+/// recvmsg(2), `MSG_CTRUNC`.
+fn too_many() -> io::Error {
+    io::Error::other("descriptors that came with a message were lost: too many are open")
 }
 
 fn decode<R: Frame>(packet: &[u8]) -> io::Result<Received<R>> {
-    R::decode(packet).map(Received::Message).ok_or_else(|| {
+    message(packet).map(Received::Message).ok_or_else(|| {
         let text = format!("unknown message {} on the channel", packet.escape_ascii());
         io::Error::new(io::ErrorKind::InvalidData, text)
     })

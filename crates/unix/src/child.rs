@@ -23,6 +23,16 @@ pub enum Exit {
     },
 }
 
+/// An end that was taken notice of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ended {
+    /// How.
+    pub exit: Exit,
+    /// The most memory that it had resident, or a child of its own that it waited for (getrusage(2),
+    /// `ru_maxrss`), in bytes.
+    pub peak_memory: u64,
+}
+
 impl Exit {
     fn from_status(status: i32) -> Self {
         if libc::WIFSIGNALED(status) {
@@ -48,15 +58,24 @@ impl fmt::Display for Exit {
     }
 }
 
-/// Takes the exit of child `pid` if it has ended (waitpid(2) with `WNOHANG`).
+/// Takes the exit of child `pid` if it has ended (wait4(2) with `WNOHANG`).
 ///
 /// None: it is still running. Err with `ECHILD`: it is no child of ours, or was reaped before.
-pub fn reap(pid: Pid) -> io::Result<Option<Exit>> {
+pub fn reap(pid: Pid) -> io::Result<Option<Ended>> {
+    wait_for(pid, libc::WNOHANG)
+}
+
+/// Takes the exit of child `pid`, waiting for it unless the flags say otherwise.
+pub(crate) fn wait_for(pid: Pid, flags: i32) -> io::Result<Option<Ended>> {
     let mut status = 0;
+    // SAFETY: rusage is a C structure of integers, for which all zeroes is a valid value. It has
+    // no constructor.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     loop {
-        // SAFETY: `status` is a valid int that the kernel writes during the call. nix's safe
-        // waitpid fails with EINVAL, the child already reaped, when a real-time signal killed it.
-        let reaped = unsafe { libc::waitpid(pid.as_raw(), &raw mut status, libc::WNOHANG) };
+        // SAFETY: `status` and `usage` are valid for the kernel to write during the call. nix has
+        // no wait4, and its waitpid fails with EINVAL, the child already reaped, when a real-time
+        // signal killed it.
+        let reaped = unsafe { libc::wait4(pid.as_raw(), &raw mut status, flags, &raw mut usage) };
         match reaped {
             0 => return Ok(None),
             -1 => {
@@ -65,7 +84,11 @@ pub fn reap(pid: Pid) -> io::Result<Option<Exit>> {
                     return Err(error);
                 }
             }
-            _ => return Ok(Some(Exit::from_status(status))),
+            _ => {
+                let kibibytes = u64::try_from(usage.ru_maxrss).unwrap_or(0);
+                let exit = Exit::from_status(status);
+                return Ok(Some(Ended { exit, peak_memory: kibibytes * 1024 }));
+            }
         }
     }
 }

@@ -1,11 +1,42 @@
-//! Listeners that several workers poll, without a thundering herd.
+//! What mio's poll has no words for: several descriptors as one, and listeners that several
+//! workers poll without a thundering herd.
 //!
 //! epoll(7): a listener in the epoll sets of N workers wakes all of them for each connection,
 //! unless it was added with `EPOLLEXCLUSIVE`. mio can't say that, so the listener is added to mio's
 //! epoll descriptor here, and the event comes out of `mio::Poll` with the token given.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+
+/// Several descriptors that are polled as one: it is readable while any of them is (epoll(7)).
+#[derive(Debug)]
+pub struct ReadableSet(Epoll);
+
+impl ReadableSet {
+    /// A set of none, closed on exec.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?))
+    }
+
+    /// From now on `fd` counts.
+    pub fn add(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        // Level-triggered: who polls the set looks at each of them, and needs no event of it.
+        Ok(self.0.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, 0))?)
+    }
+
+    /// `fd` counts no more. Closing it is not enough where a process forked in between has a copy.
+    pub fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(self.0.delete(fd)?)
+    }
+}
+
+impl AsFd for ReadableSet {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.0.as_fd()
+    }
+}
 
 /// Adds `fd` to an epoll set: level-triggered, readable only, waking one waiter.
 ///

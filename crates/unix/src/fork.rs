@@ -5,12 +5,18 @@
 //! which writes into the pipe it still shares with its parent: a TERM for a worker stops the
 //! master.
 
-use std::io;
+use std::io::{self, Read};
 use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::unistd::{ForkResult, Pid, getppid};
+
+use crate::child::wait_for;
+use crate::clock::Monotonic;
 
 /// What an embedded runtime must do around a fork, such as CPython's `PyOS_BeforeFork`.
 ///
@@ -107,6 +113,94 @@ pub fn fork(hooks: &dyn ForkHooks) -> io::Result<Forked> {
             mask.unblock();
             Err(errno.into())
         }
+    }
+}
+
+/// Like [`fork`], but the child is nobody's here: its parent is who takes orphans in, the nearest
+/// [subreaper](become_subreaper) above the caller.
+///
+/// Two forks with one set of hooks around both: what is in between, a process that makes the other
+/// one, says who it is and leaves, runs nothing of the runtime's. The caller has waited for it when
+/// this returns. Err: one of the forks failed; there is no child.
+///
+/// The child starts before its parent has changed: [`wait_for_parent`].
+pub fn fork_orphan(hooks: &dyn ForkHooks) -> io::Result<Forked> {
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    let mask = BlockedSignals::block()?;
+    hooks.before();
+    // SAFETY: as in `fork`; until it forks in turn or leaves, the process in between makes
+    // system calls only.
+    match unsafe { nix::unistd::fork() } {
+        Ok(ForkResult::Parent { child: between }) => {
+            drop(write);
+            let told = hear_of_orphan(read);
+            // ECHILD: the caller ignores SIGCHLD, so that it left without a trace (wait(2)).
+            let _ = wait_for(between, 0);
+            hooks.after_in_parent();
+            mask.unblock();
+            told.map(|child| Forked::Parent { child })
+        }
+        Ok(ForkResult::Child) => {
+            // SAFETY: as above; this process has one thread.
+            let result = unsafe { nix::unistd::fork() };
+            match result {
+                Ok(ForkResult::Child) => {
+                    drop((read, write));
+                    hooks.after_in_child();
+                    Ok(Forked::Child { mask })
+                }
+                Ok(ForkResult::Parent { child }) => tell_of_orphan(&write, child.as_raw()),
+                Err(errno) => tell_of_orphan(&write, -(errno as i32)),
+            }
+        }
+        Err(errno) => {
+            hooks.after_in_parent();
+            mask.unblock();
+            Err(errno.into())
+        }
+    }
+}
+
+/// The process in between: says the child's id, or a failure as a negative number, and leaves.
+fn tell_of_orphan(write: &OwnedFd, number: i32) -> ! {
+    // pipe(7): up to PIPE_BUF bytes are written whole. If it fails, the end of file says so.
+    let _ = nix::unistd::write(write, &number.to_ne_bytes());
+    exit_now(0)
+}
+
+fn hear_of_orphan(read: OwnedFd) -> io::Result<Pid> {
+    let mut number = [0; 4];
+    // The child may hold the other end still: not read up to the end of file.
+    let told = std::fs::File::from(read).read_exact(&mut number);
+    told.map_err(|_| io::Error::other("the process between caller and child has died"))?;
+    match i32::from_ne_bytes(number) {
+        pid if pid > 0 => Ok(Pid::from_raw(pid)),
+        errno => Err(io::Error::from_raw_os_error(-errno)),
+    }
+}
+
+/// Takes in orphans: processes below this one whose parent ends get this one as parent
+/// (`PR_SET_CHILD_SUBREAPER`). Children don't inherit that they do.
+pub fn become_subreaper() -> io::Result<()> {
+    Ok(prctl::set_child_subreaper(true)?)
+}
+
+/// In the child of [`fork_orphan`]: waits until `parent` is its parent. Err with `TimedOut`: it
+/// isn't after `patience`; it has gone, or takes in no orphans.
+pub fn wait_for_parent(parent: Pid, patience: Duration) -> io::Result<()> {
+    const STEP: Duration = Duration::from_micros(100);
+    let deadline = Monotonic::now() + patience;
+    loop {
+        let found = getppid();
+        if found == parent {
+            return Ok(());
+        }
+        if Monotonic::now() >= deadline {
+            let text = format!("the parent process is {found}, not {parent}");
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
+        // Nothing tells of it; who is in between has only its exit to make.
+        std::thread::sleep(STEP);
     }
 }
 

@@ -7,52 +7,79 @@
 //!
 //! | Where | Call | Relied on by |
 //! |---|---|---|
-//! | `fork` | `fork(2)` | master: a worker for each slot ([`fork()`]) |
+//! | `fork` | `fork(2)` | master: a worker for each slot ([`fork()`]); zygote: [`fork_orphan`] |
 //! | `fork` | `_exit(2)` | master: the one way out of a child ([`exit_now`]) |
 //! | `signals` | `signal_hook::low_level::register` | master, worker: [`Signals`] |
 //! | `signals::disposition` | `sigaction(2)`, a zeroed `sigaction` | [`Signals`], [`ignore`], [`reset`] |
-//! | `child` | `waitpid(2)` | master: [`reap`] |
+//! | `child` | `wait4(2)`, a zeroed `rusage` | master: [`reap`], [`fork_orphan`] |
 //! | `child` | `waitid(2)`, a zeroed `siginfo_t` and its pid | master as PID 1: [`reap_orphans`] |
 //! | `board` | `mmap(2)`, `munmap(2)`, references into the mapping, `Send` and `Sync` | master, worker: [`Board`] |
+//! | `channel` | owning descriptors that were received | zygote: [`Channel::receive_with_fds`] |
+//! | `examine` | `sigaction(2)`, a handler | worker: [`answer_examinations`] |
 //! | `epoll` | `epoll_ctl(2)` | worker: [`add_exclusive`], [`remove`] |
 //! | `socket::listener` | `accept4(2)` with the peer's address, owning its descriptor | worker: [`Listener::accept`] |
 //! | `socket::inherited` | borrowing descriptor N of `fd://N` | python: [`Listener::bind`], [`Listener::check`] |
+//! | `socket::inherited` | owning the descriptor of an adopted listener | python: [`Listener::adopt`] |
+//! | `upgrade` | `pre_exec` of a new program, borrowing descriptors to be inherited | python: [`Program::spawn`], [`set_close_on_exec`] |
 //! | `title` | writing over the kernel's argv area | python: [`set_process_title`] |
 
 mod board;
 mod channel;
 mod child;
 mod clock;
+mod daemon;
 mod epoll;
+mod examine;
 mod fork;
 mod limits;
+mod memory;
+mod notify;
 mod pidfile;
 mod privileges;
 mod signals;
+mod sink;
 mod socket;
+mod stack_file;
 mod stdio;
 mod title;
+mod upgrade;
+mod watch;
 
 pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
 
 pub use board::{Board, BoardSlot, ONE_REPORT, Snapshot, State};
-pub use channel::{Channel, Frame, MasterEnd, Received, ToMaster, ToWorker, WorkerEnd, channel};
-pub use child::{Exit, kill, reap, reap_orphans};
+pub use channel::{
+    Channel, Frame, FromZygote, MasterEnd, Received, ToMaster, ToWorker, ToZygote, WorkerEnd,
+    ZygoteEnd, ZygoteMasterEnd, channel, zygote_channel,
+};
+pub use child::{Ended, Exit, kill, reap, reap_orphans};
 pub use clock::Monotonic;
-pub use epoll::{add_exclusive, remove};
+pub use daemon::{Detached, Promise, Verdict, detach, leave_terminal};
+pub use epoll::{ReadableSet, add_exclusive, remove};
+pub use examine::{
+    EXAMINE, answer_examinations, claim_response, close_request, examine, open_request,
+};
 pub use fork::{
-    BlockedSignals, ForkHooks, Forked, NoHooks, die_with_parent, exit_now, fork, thread_count,
+    BlockedSignals, ForkHooks, Forked, NoHooks, become_subreaper, die_with_parent, exit_now, fork,
+    fork_orphan, thread_count, wait_for_parent,
 };
 pub use limits::{open_files, raise_open_files};
+pub use memory::{Memory, OomKills};
+pub use notify::Notifier;
 pub use pidfile::{Pidfile, PidfileError};
-pub use privileges::set_umask;
+pub use privileges::{Identity, IdentityError, set_umask};
 pub use signals::{Signals, ignore, reset};
+pub use sink::{Fate, Sink};
 pub use socket::{
-    Address, AddressError, BindError, BindOptions, InheritedFault, Listener, Local, Peer, Stream,
+    Address, AddressError, BindError, BindOptions, InheritedFault, Listener, ListenerFile, Local,
+    Peer, SocketFile, Stream, bind_private, effective_uid, peer_uid,
 };
+pub use stack_file::StackFile;
 pub use stdio::redirect_output;
 pub use title::set_process_title;
+pub use upgrade::{Program, parent, set_close_on_exec};
+pub use watch::{Change, Watch};
 
 /// What the system said, as the end of a message of ours: lower case, without the number.
 fn cause(error: &std::io::Error) -> String {

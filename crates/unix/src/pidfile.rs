@@ -49,12 +49,7 @@ impl Pidfile {
         let failed = |source| PidfileError::Io { path: path.to_owned(), source };
         let absolute = std::path::absolute(path).map_err(failed)?;
         let pid = getpid();
-        match recorded(path).map_err(failed)? {
-            Some(other) if other != pid && is_alive(other) => {
-                return Err(PidfileError::Running { pid: other, path: path.to_owned() });
-            }
-            _ => {}
-        }
+        refuse_if_running(path, path, pid)?;
         let file = write(path, pid).map_err(failed)?;
         Ok(Self { path: path.to_owned(), absolute, pid, file: Some(file) })
     }
@@ -62,6 +57,21 @@ impl Pidfile {
     /// Where the file is, as it was given.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Gives the file another name in its directory. What has that name now is replaced, unless it
+    /// names another process that lives; a file that is no longer ours is left alone.
+    pub fn rename(&mut self, path: &Path) -> Result<(), PidfileError> {
+        let failed = |source| PidfileError::Io { path: path.to_owned(), source };
+        let name = path.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
+        let absolute = self.absolute.with_file_name(name);
+        refuse_if_running(path, &absolute, self.pid)?;
+        if self.is_ours().map_err(failed)? {
+            fs::rename(&self.absolute, &absolute).map_err(failed)?;
+        }
+        self.path = path.to_owned();
+        self.absolute = absolute;
+        Ok(())
     }
 
     /// Removes the file now, if it still holds this process's id.
@@ -75,16 +85,20 @@ impl Pidfile {
     }
 
     fn unlink(&mut self) -> io::Result<()> {
-        let Some(file) = self.file.take().filter(|_| self.pid == getpid()) else { return Ok(()) };
+        let ours = self.is_ours();
+        self.file = None;
+        if ours? { fs::remove_file(&self.absolute) } else { Ok(()) }
+    }
+
+    /// Whether the very file that this process wrote is there, with its id.
+    fn is_ours(&self) -> io::Result<bool> {
+        let Some(file) = self.file.filter(|_| self.pid == getpid()) else { return Ok(false) };
         let found = match fs::symlink_metadata(&self.absolute) {
             Ok(found) => (found.dev(), found.ino()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
-        if found == file && recorded(&self.absolute)? == Some(self.pid) {
-            fs::remove_file(&self.absolute)?;
-        }
-        Ok(())
+        Ok(found == file && recorded(&self.absolute)? == Some(self.pid))
     }
 }
 
@@ -92,6 +106,17 @@ impl Drop for Pidfile {
     fn drop(&mut self) {
         // A stale file is found out by the next start.
         let _ = self.unlink();
+    }
+}
+
+/// `path` is what to call the file at `place`.
+fn refuse_if_running(path: &Path, place: &Path, own: Pid) -> Result<(), PidfileError> {
+    match recorded(place) {
+        Ok(Some(other)) if other != own && is_alive(other) => {
+            Err(PidfileError::Running { pid: other, path: path.to_owned() })
+        }
+        Ok(_) => Ok(()),
+        Err(source) => Err(PidfileError::Io { path: path.to_owned(), source }),
     }
 }
 
@@ -186,6 +211,23 @@ mod tests {
         assert!(path.exists());
         second.remove().unwrap();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn another_name_and_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, aside) = (directory.path().join("pid"), directory.path().join("pid.old"));
+        let mut pidfile = Pidfile::create(&path).unwrap();
+        pidfile.rename(&aside).unwrap();
+        assert!(!path.exists() && aside.exists());
+        assert_eq!(pidfile.path(), aside);
+        fs::write(&path, "1\n").unwrap();
+        assert!(matches!(pidfile.rename(&path), Err(PidfileError::Running { .. })));
+        fs::write(&path, "4194304\n").unwrap();
+        pidfile.rename(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", getpid()));
+        drop(pidfile);
+        assert!(!path.exists() && !aside.exists());
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use crate::sink::follow_streams;
+
 /// Makes standard output and standard error write to `to` (dup2(2)).
 ///
 /// Buffers of the language runtimes are not flushed: flush first. The copies stay open across an
@@ -10,5 +12,6 @@ use std::os::fd::BorrowedFd;
 pub fn redirect_output(to: BorrowedFd<'_>) -> io::Result<()> {
     nix::unistd::dup2_stdout(to)?;
     nix::unistd::dup2_stderr(to)?;
+    follow_streams();
     Ok(())
 }

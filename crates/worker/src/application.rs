@@ -90,7 +90,7 @@ pub trait Exchange {
     fn set_environ_atom(&mut self, index: usize, value: Vec<u8>);
 }
 
-/// The client is away; nothing more can be sent.
+/// The client is away, or was told 504 in the meantime; nothing more can be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone;
 

@@ -159,7 +159,8 @@ impl<A: Application> Loop<'_, A> {
         log::info!(connections = self.connections.len(); "draining");
         self.drain = drain;
         self.service.closing = true;
-        self.service.around.slot.set_state(State::Draining);
+        self.service.retiring = !matches!(drain, Drain::Stopping { .. });
+        self.enter(State::Draining);
         // A master that is gone is noticed by the next poll.
         let _ = self.channel.send(ToMaster::Draining);
     }

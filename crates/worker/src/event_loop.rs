@@ -72,7 +72,10 @@ pub(crate) struct Loop<'a, A: Application> {
     pub(crate) drain: Drain,
     worker_connections: usize,
     heartbeat: Duration,
+    /// Until the master was told that the worker is worn.
+    max_requests: Option<u64>,
     pub(crate) reopen_logs: &'a mut dyn FnMut(),
+    enters: &'a mut dyn FnMut(State),
 }
 
 /// A connection, and what the loop knows of it.
@@ -87,7 +90,7 @@ pub(crate) struct Held<A: Application> {
 
 impl<'a, A: Application> Loop<'a, A> {
     fn new(context: Context<'a>, app: A) -> io::Result<Self> {
-        let Context { options, listeners, channel, signals, slot, access_log, reopen_logs } =
+        let Context { options, listeners, channel, signals, slot, access_log, reopen_logs, enters } =
             context;
         let poll = Poll::new()?;
         let registry = poll.registry();
@@ -116,19 +119,24 @@ impl<'a, A: Application> Loop<'a, A> {
             accepted: Vec::new(),
             worker_connections: options.worker_connections,
             heartbeat: options.heartbeat,
+            max_requests: options.max_requests,
             service: Service::new(app, options, slot, access_log),
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             channel,
             signals,
             drain: Drain::Serving,
             reopen_logs,
+            enters,
             poll,
         })
     }
 
     fn run(mut self) -> io::Result<Left> {
         self.acceptor.poll(self.poll.registry().as_fd(), true)?;
-        self.service.around.slot.set_state(State::Ready);
+        if !self.service.around.slot.begin_serving() {
+            return Ok(Left::Quit);
+        }
+        (self.enters)(State::Ready);
         // A master that is gone is noticed by the first poll.
         let _ = self.channel.send(ToMaster::Ready);
         loop {
@@ -180,8 +188,24 @@ impl<'a, A: Application> Loop<'a, A> {
             self.expire(told);
         }
         self.service.around.slot.set_connections(to_u32(self.connections.len()));
+        self.report_wear();
         self.balance_accepting()?;
         Ok(self.is_drained().then_some(Left::Drained))
+    }
+
+    /// Says what the worker is doing, on the board and to its owner.
+    pub(crate) fn enter(&mut self, state: State) {
+        self.service.around.slot.set_state(state);
+        (self.enters)(state);
+    }
+
+    /// A worker that has served enough says so once; when it is to leave is for the master to say.
+    fn report_wear(&mut self) {
+        let Some(max_requests) = self.max_requests else { return };
+        let is_worn = self.service.around.slot.read().requests >= max_requests;
+        if is_worn && self.channel.send(ToMaster::Worn).is_ok() {
+            self.max_requests = None;
+        }
     }
 
     /// Sleeps until something happens, without holding the interpreter.

@@ -1,9 +1,10 @@
 //! What an app may do to its client while it is being called.
 
 use std::io;
+use std::os::fd::AsRawFd;
 
 use ironhorn_http::{ResponseHead, Version, interim};
-use ironhorn_unix::Monotonic;
+use ironhorn_unix::{Monotonic, claim_response, open_request};
 
 use crate::application::{Exchange, Gone};
 use crate::connection::Client;
@@ -78,12 +79,23 @@ impl<C: AsRef<[u8]>> Exchange for Live<'_, C> {
             log::warn!(status, error:%; "interim response not sent");
             return Ok(());
         }
-        self.wire.send_raw(&self.client.stream, head).map_err(|_| Gone)
+        // An interim response is followed by another, the app's or a 504, once it is out itself.
+        if !claim_response() {
+            return Ok(());
+        }
+        self.wire.send_raw(&self.client.stream, head).map_err(|_| Gone)?;
+        if self.wire.is_flushed() {
+            open_request(self.client.stream.as_raw_fd(), self.wire.head_request());
+        }
+        Ok(())
     }
 
     fn write(&mut self, data: &[u8]) -> Result<(), Gone> {
         let stream = &self.client.stream;
         if !self.head_sent() {
+            if !claim_response() {
+                return Err(Gone);
+            }
             self.wire.complete_head(None, self.around.head_context());
             self.wire.send_head(stream).map_err(|_| Gone)?;
         }

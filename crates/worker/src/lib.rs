@@ -20,6 +20,7 @@ mod drain;
 mod event_loop;
 mod exchange;
 mod file;
+mod health;
 mod output;
 mod refuse;
 mod respond;
@@ -31,7 +32,7 @@ mod wire;
 use std::time::Duration;
 
 use ironhorn_http::Limits;
-use ironhorn_unix::{BoardSlot, Listener, Signals, WorkerEnd};
+use ironhorn_unix::{BoardSlot, Listener, Signals, State, WorkerEnd};
 
 pub use access_log::AccessLog;
 pub use application::{Application, Body, Chunks, Exchange, Failed, Gone, Reply, Request, Stream};
@@ -56,6 +57,10 @@ pub struct Options {
     pub server: String,
     /// The longest that the loop sleeps, so that the board shows that it lives.
     pub heartbeat: Duration,
+    /// After so many requests the master is told, once, that the worker is worn; it goes on.
+    pub max_requests: Option<u64>,
+    /// A path that the loop answers itself: whether the worker is one to send requests to.
+    pub health_path: Option<String>,
 }
 
 /// Everything a worker is given.
@@ -74,6 +79,8 @@ pub struct Context<'a> {
     pub access_log: Option<AccessLog>,
     /// Opens the other logs anew.
     pub reopen_logs: &'a mut dyn FnMut(),
+    /// Told when the worker is ready, and when it begins to leave.
+    pub enters: &'a mut dyn FnMut(State),
 }
 
 /// Why a worker has left its loop.

@@ -1,10 +1,11 @@
 //! From a complete request to its response: the app is called, and what comes of it.
 
 use std::mem;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use ironhorn_http::{FieldStorage, Request as Head};
-use ironhorn_unix::Monotonic;
+use ironhorn_unix::{Monotonic, claim_response, close_request, open_request};
 
 use crate::access_log::Entry;
 use crate::application::{Application, Body, Request};
@@ -16,11 +17,14 @@ use crate::wire::Wire;
 /// What epoll has said of a client is believed for so long.
 const FRESH: Duration = Duration::from_millis(5);
 
-type ResponseOf<A> = Response<<A as Application>::Chunk, <A as Application>::Stream>;
-type SuspendedOf<A> = Suspended<<A as Application>::Chunk, <A as Application>::Stream>;
+/// What the client of an expired request was told.
+const GATEWAY_TIMEOUT: u16 = 504;
+
+pub(crate) type ResponseOf<A> = Response<<A as Application>::Chunk, <A as Application>::Stream>;
+pub(crate) type SuspendedOf<A> = Suspended<<A as Application>::Chunk, <A as Application>::Stream>;
 
 /// How a request ended.
-enum Served<A: Application> {
+pub(crate) enum Served<A: Application> {
     /// The connection is ready for the next one.
     Kept,
     /// The response was the last one.
@@ -44,6 +48,9 @@ impl<A: Application> Service<A> {
         body: Body,
         more: bool,
     ) -> Option<Next> {
+        if self.is_health_check(head) {
+            return self.check_health(connection, head, bytes, more);
+        }
         let started = Monotonic::now();
         let client = &connection.client;
         let told = connection.served && started.since(self.turn_began) < FRESH;
@@ -52,24 +59,43 @@ impl<A: Application> Service<A> {
             return Some(Next::Close);
         }
         self.around.slot.begin_request(head.method.as_bytes(), head.target.as_ref(), started);
-        let mut wire = Wire::new(mem::take(&mut self.spare_head), head);
-        wire.persistent &= !self.around.options.keepalive.is_zero() && self.keeps(more);
-        let mut response: ResponseOf<A> = Response::new(wire, started);
+        let mut response = self.response_to(head, started, more);
         let request = Request { head, peer: &client.peer, listener: client.listener };
+        open_request(client.stream.as_raw_fd(), head.method == "HEAD");
         let reply = self.app.call(&request, body, &mut response.live(client, &self.around));
-        if !response.wire.head_sent() {
-            // The worker may have been asked to leave in the meantime.
-            response.wire.persistent &= self.keeps(more);
-        }
-        let progress = response.begin(reply, client, &self.around);
-        let served = match self.suspends(progress) {
-            Some(next) => {
-                let suspended = Suspended { head: bytes.to_vec(), response };
-                Served::Suspended(Box::new(suspended), next)
+        let progress = if claim_response() {
+            if !response.wire.head_sent() {
+                // The worker may have been asked to leave in the meantime.
+                response.wire.persistent &= self.keeps(more);
             }
+            response.begin(reply, client, &self.around)
+        } else {
+            // What the app answered goes nowhere; dropping it closes it.
+            drop(reply);
+            response.cut(Cut::Expired)
+        };
+        let served = match self.suspends(progress) {
+            Some(next) => Self::suspended(bytes, response, next),
             None => self.finish(client, head, &mut response, progress),
         };
         self.settle(connection, served, more)
+    }
+
+    /// A response of which nothing is sent yet.
+    pub(crate) fn response_to(
+        &mut self,
+        head: &Head<'_, '_>,
+        started: Monotonic,
+        more: bool,
+    ) -> ResponseOf<A> {
+        let mut wire = Wire::new(mem::take(&mut self.spare_head), head);
+        wire.persistent &= !self.around.options.keepalive.is_zero() && self.keeps(more);
+        Response::new(wire, started)
+    }
+
+    /// A response that waits, to the request whose head was `bytes`.
+    pub(crate) fn suspended(bytes: &[u8], response: ResponseOf<A>, next: Next) -> Served<A> {
+        Served::Suspended(Box::new(Suspended { head: bytes.to_vec(), response }), next)
     }
 
     /// Whether a connection is kept. A worker that leaves keeps it for what the client has sent
@@ -131,7 +157,7 @@ impl<A: Application> Service<A> {
 
     /// Whether a response waits, and for what. A request whose client keeps it waiting isn't the
     /// app's to answer for: its time stops.
-    fn suspends(&self, progress: Progress) -> Option<Next> {
+    pub(crate) fn suspends(&self, progress: Progress) -> Option<Next> {
         let next = match progress {
             Progress::Blocked => Next::Wait,
             Progress::Yielded => Next::Again,
@@ -141,7 +167,7 @@ impl<A: Application> Service<A> {
         Some(next)
     }
 
-    /// The response has gone as far as it will: logs it and keeps its memory.
+    /// The app's response has gone as far as it will.
     fn finish(
         &mut self,
         client: &Client,
@@ -150,6 +176,18 @@ impl<A: Application> Service<A> {
         progress: Progress,
     ) -> Served<A> {
         self.around.slot.end_request();
+        close_request();
+        self.conclude(client, head, response, progress)
+    }
+
+    /// A response has gone as far as it will: logs it and keeps its memory.
+    pub(crate) fn conclude(
+        &mut self,
+        client: &Client,
+        head: &Head<'_, '_>,
+        response: &mut ResponseOf<A>,
+        progress: Progress,
+    ) -> Served<A> {
         let wire = &mut response.wire;
         let path = || head.path().escape_ascii();
         if wire.excess > 0 {
@@ -160,13 +198,14 @@ impl<A: Application> Service<A> {
             log::warn!(method = head.method, path:% = path(), missing = wire.missing;
                 "response shorter than its Content-Length; connection closed");
         }
+        let expired = progress == Progress::Cut(Cut::Expired);
         if let Some(access_log) = &mut self.access_log {
             access_log.add(&Entry {
                 request: Some(head),
                 received: b"",
                 peer: &client.peer,
-                status: wire.head.status(),
-                response: Some(&wire.head),
+                status: if expired { GATEWAY_TIMEOUT } else { wire.head.status() },
+                response: (!expired).then_some(&wire.head),
                 body_bytes: wire.body_bytes,
                 elapsed: Monotonic::now().since(response.started),
                 environ: &response.environ,
@@ -174,6 +213,13 @@ impl<A: Application> Service<A> {
         }
         self.spare_head = mem::take(&mut wire.head);
         match progress {
+            Progress::Cut(Cut::Expired) => {
+                let after = Monotonic::now().since(response.started);
+                log::warn!(method = head.method, path:% = path(), after:?;
+                    "response dropped: its client was told 504");
+                // Which has to reach it first.
+                Served::Last { sends_on: head.persistent }
+            }
             Progress::Cut(why) => {
                 log::debug!(method = head.method, path:% = path(), why:?; "response cut short");
                 // A client that is still there sees by its framing that the response isn't whole,
@@ -189,7 +235,7 @@ impl<A: Application> Service<A> {
         }
     }
 
-    fn settle(
+    pub(crate) fn settle(
         &mut self,
         connection: &mut ConnectionOf<A>,
         served: Served<A>,

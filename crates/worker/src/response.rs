@@ -70,6 +70,8 @@ pub(crate) enum Cut {
     AppFailed,
     /// The file can't be read, or ended before what was announced.
     FileFailed,
+    /// The client was told 504 while the app ran.
+    Expired,
 }
 
 impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
@@ -97,6 +99,20 @@ impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
             return self.cut(Cut::AppFailed);
         }
         match self.take(reply, client, around) {
+            Ok(()) => self.advance(client, around),
+            Err(_) => self.cut(Cut::ClientGone),
+        }
+    }
+
+    /// Sends a response that isn't the app's.
+    pub(crate) fn answer(
+        &mut self,
+        status: &[u8],
+        body: &[u8],
+        client: &Client,
+        around: &Surroundings,
+    ) -> Progress {
+        match self.wire.send_own(&client.stream, status, body, around.head_context()) {
             Ok(()) => self.advance(client, around),
             Err(_) => self.cut(Cut::ClientGone),
         }

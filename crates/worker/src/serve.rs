@@ -59,6 +59,8 @@ pub(crate) struct Service<A: Application> {
     pub(crate) access_log: Option<AccessLog>,
     /// No connection is kept any more.
     pub(crate) closing: bool,
+    /// For that others serve in its place.
+    pub(crate) retiring: bool,
     pub(crate) turn_began: Monotonic,
     dates: DateCache,
     /// Of the request bodies.
@@ -87,6 +89,7 @@ impl<A: Application> Service<A> {
             around,
             access_log,
             closing: false,
+            retiring: false,
             turn_began: now,
             dates: DateCache::new(),
             memory: Memory::default(),

@@ -58,6 +58,11 @@ impl<C: AsRef<[u8]>> Wire<C> {
         self.encoder.is_some()
     }
 
+    /// Whether it answers a HEAD.
+    pub(crate) fn head_request(&self) -> bool {
+        self.head_request
+    }
+
     /// Whether the client would see nothing of a body (HEAD, 204, 304).
     pub(crate) fn drops_body(&self) -> bool {
         matches!(self.encoder, Some(BodyEncoder::Nothing))
@@ -143,16 +148,26 @@ impl<C: AsRef<[u8]>> Wire<C> {
         stream: &Stream,
         context: HeadContext<'_>,
     ) -> io::Result<()> {
-        const BODY: &[u8] = b"Internal Server Error\n";
-        self.head.clear();
         self.persistent = false;
+        self.send_own(stream, b"500 Internal Server Error", b"Internal Server Error\n", context)
+    }
+
+    /// Sends a response that isn't the app's.
+    pub(crate) fn send_own(
+        &mut self,
+        stream: &Stream,
+        status: &[u8],
+        body: &[u8],
+        context: HeadContext<'_>,
+    ) -> io::Result<()> {
+        self.head.clear();
         self.head
-            .set_status(b"500 Internal Server Error")
+            .set_status(status)
             .and_then(|()| self.head.push_field(b"Content-Type", b"text/plain; charset=utf-8"))
             .expect("invariant: our own head is well-formed");
-        self.complete_head(Some(BODY.len() as u64), context);
-        let frame = self.frame(BODY.len());
-        self.head.buffer_mut().extend_from_slice(&BODY[..frame.take]);
+        self.complete_head(Some(body.len() as u64), context);
+        let frame = self.frame(body.len());
+        self.head.buffer_mut().extend_from_slice(&body[..frame.take]);
         self.send_head(stream)
     }
 

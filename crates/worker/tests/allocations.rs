@@ -83,6 +83,7 @@ fn a_small_request_allocates_nothing() {
             slot,
             access_log: None,
             reopen_logs: &mut || {},
+            enters: &mut |_| {},
         };
         run(context, Hello).unwrap()
     });

@@ -6,9 +6,13 @@
 mod number;
 mod text;
 
-pub(crate) use number::{Bytes, Octal, Seconds, SecondsOrOff, Threads, Whole, WorkerCount};
-pub(crate) use text::{AccessFormat, Choice, FilePath, Flag, Listen, Log, Pair, Text};
-pub use text::{AccessLogFormat, HeaderMap, LogFile, LogFormat, LogLevel};
+pub(crate) use number::{
+    Bytes, Octal, Seconds, SecondsOrOff, Threads, Whole, WholeOrOff, WorkerCount,
+};
+pub(crate) use text::{
+    AccessFormat, Choice, ControlSocket, FilePath, Flag, Listen, Log, Pair, Text, UrlPath,
+};
+pub use text::{AccessLogFormat, Control, HeaderMap, LogFile, LogFormat, LogLevel};
 
 /// How one text is read.
 pub(crate) trait Kind {

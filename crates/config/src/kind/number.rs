@@ -34,6 +34,24 @@ impl<T: TryFrom<u64> + PartialOrd + Display> Kind for Whole<T> {
     }
 }
 
+/// A whole number, or 0 for none.
+pub(crate) struct WholeOrOff {
+    pub max: u64,
+}
+
+impl Kind for WholeOrOff {
+    type Value = Option<u64>;
+
+    fn parse(&self, text: &str) -> Option<Option<u64>> {
+        let number = Whole { min: 0, max: self.max }.parse(text)?;
+        Some((number > 0).then_some(number))
+    }
+
+    fn allowed(&self) -> String {
+        format!("{}, or 0 for off", Whole { min: 1, max: self.max }.allowed())
+    }
+}
+
 /// A number of workers, or `auto`: what this process may use of the machine.
 pub(crate) struct WorkerCount {
     pub max: usize,
@@ -128,7 +146,9 @@ impl Kind for SecondsOrOff {
 }
 
 /// A number of bytes, or `unlimited`.
-pub(crate) struct Bytes;
+pub(crate) struct Bytes {
+    pub min: u64,
+}
 
 impl Kind for Bytes {
     type Value = Option<u64>;
@@ -144,11 +164,15 @@ impl Kind for Bytes {
             _ => (text, 1),
         };
         let bytes = whole(digits)?.checked_mul(unit)?;
-        (bytes > 0).then_some(Some(bytes))
+        (bytes >= self.min).then_some(Some(bytes))
     }
 
     fn allowed(&self) -> String {
-        "a number of bytes from 1, with k, m or g for KiB, MiB or GiB, or unlimited".to_owned()
+        let min = match self.min {
+            min if min >= 1 << 20 && min.is_multiple_of(1 << 20) => format!("{}m", min >> 20),
+            min => min.to_string(),
+        };
+        format!("a number of bytes from {min}, with k, m or g for KiB, MiB or GiB, or unlimited")
     }
 }
 
@@ -218,14 +242,32 @@ mod tests {
 
     #[test]
     fn bytes_have_suffixes() {
-        assert_eq!(Bytes.parse("1"), Some(Some(1)));
-        assert_eq!(Bytes.parse("8k"), Some(Some(8 << 10)));
-        assert_eq!(Bytes.parse("10M"), Some(Some(10 << 20)));
-        assert_eq!(Bytes.parse("2g"), Some(Some(2 << 30)));
-        assert_eq!(Bytes.parse("unlimited"), Some(None));
+        let kind = Bytes { min: 1 };
+        assert_eq!(kind.parse("1"), Some(Some(1)));
+        assert_eq!(kind.parse("8k"), Some(Some(8 << 10)));
+        assert_eq!(kind.parse("10M"), Some(Some(10 << 20)));
+        assert_eq!(kind.parse("2g"), Some(Some(2 << 30)));
+        assert_eq!(kind.parse("unlimited"), Some(None));
         for text in ["", "0", "0k", "k", "1kb", "1 k", "-1", "99999999999g", "1é"] {
-            assert_eq!(Bytes.parse(text), None, "{text:?}");
+            assert_eq!(kind.parse(text), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_limit_in_the_wrong_unit_is_told() {
+        let kind = Bytes { min: 1 << 20 };
+        assert_eq!(kind.parse("300"), None);
+        assert_eq!(kind.parse("1024k"), Some(Some(1 << 20)));
+        assert!(kind.allowed().starts_with("a number of bytes from 1m, with"));
+    }
+
+    #[test]
+    fn zero_is_off_where_there_is_an_off() {
+        let kind = WholeOrOff { max: 9 };
+        assert_eq!(kind.parse("0"), Some(None));
+        assert_eq!(kind.parse("9"), Some(Some(9)));
+        assert_eq!(kind.parse("10"), None);
+        assert_eq!(kind.allowed(), "a number from 1 to 9, or 0 for off");
     }
 
     #[test]

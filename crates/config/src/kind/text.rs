@@ -36,6 +36,52 @@ impl Kind for FilePath {
     }
 }
 
+/// The path of a URL, as it stands in a request line (RFC 9112 section 3.2.1), without a query.
+pub(crate) struct UrlPath;
+
+impl Kind for UrlPath {
+    type Value = String;
+
+    fn parse(&self, text: &str) -> Option<String> {
+        let visible = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
+        (text.starts_with('/') && text.bytes().all(visible)).then(|| text.to_owned())
+    }
+
+    fn allowed(&self) -> String {
+        "a path that begins with / and has no query, as in /health".to_owned()
+    }
+}
+
+/// Where a server is controlled from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// From a socket in a directory that is found without being told.
+    Auto,
+    /// From a socket with this path.
+    Path(PathBuf),
+    /// From nowhere.
+    None,
+}
+
+/// `auto`, `none` or a path.
+pub(crate) struct ControlSocket;
+
+impl Kind for ControlSocket {
+    type Value = Control;
+
+    fn parse(&self, text: &str) -> Option<Control> {
+        match text {
+            "auto" => Some(Control::Auto),
+            "none" => Some(Control::None),
+            path => FilePath("").parse(path).map(Control::Path),
+        }
+    }
+
+    fn allowed(&self) -> String {
+        "auto, none or the path of a unix socket".to_owned()
+    }
+}
+
 /// An address to listen on.
 pub(crate) struct Listen;
 
@@ -223,6 +269,23 @@ mod tests {
         for text in ["", "A", "=b", "A=\0"] {
             assert_eq!(Pair.parse(text), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_path_of_a_url_is_one_that_a_request_line_can_have() {
+        assert_eq!(UrlPath.parse("/health"), Some("/health".into()));
+        assert_eq!(UrlPath.parse("/a/%20b"), Some("/a/%20b".into()));
+        for text in ["", "health", "/a b", "/a?b", "/a#b", "/é", "http://x/"] {
+            assert_eq!(UrlPath.parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_control_socket_is_a_word_or_a_path() {
+        assert_eq!(ControlSocket.parse("auto"), Some(Control::Auto));
+        assert_eq!(ControlSocket.parse("none"), Some(Control::None));
+        assert_eq!(ControlSocket.parse("./none"), Some(Control::Path("./none".into())));
+        assert_eq!(ControlSocket.parse(""), None);
     }
 
     #[test]

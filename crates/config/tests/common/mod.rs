@@ -21,6 +21,7 @@ impl Start {
             args: args.iter().map(Into::into).collect(),
             environment: environment.iter().map(|&(k, v)| (k.into(), v.into())).collect(),
             directory: directory.path().to_owned(),
+            importer: None,
         };
         Start { directory, sources }
     }

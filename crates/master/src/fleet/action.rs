@@ -1,6 +1,6 @@
 //! What a fleet can have done.
 
-use ironhorn_unix::ToWorker;
+use ironhorn_unix::{Monotonic, ToWorker};
 
 use crate::report::Report;
 
@@ -25,7 +25,41 @@ pub enum Action {
     Kill {
         /// The slot.
         nr: usize,
+        /// Ask it for its stacks first, for the record of its death; it has a moment to answer.
+        examine: bool,
     },
+    /// A request runs too long: have its client told 504 and write `report`, with the stacks of
+    /// the worker as soon as they are there.
+    Expire {
+        /// The slot.
+        nr: usize,
+        /// Which request: the one that has been busy since then. Any other is left alone.
+        busy_since: Monotonic,
+        /// What to log.
+        report: Report,
+    },
+    /// Set the flags on the board by which all workers say close, and are unready, while they go on
+    /// accepting.
+    AskToLeave,
+    /// Measure the memory of these workers; answered by [`super::Event::Measured`].
+    Measure {
+        /// The slots.
+        nrs: Vec<usize>,
+    },
+    /// Fork a zygote, which imports the app of this generation; answered by
+    /// [`super::Event::ZygoteForked`] or [`super::Event::ZygoteForkFailed`].
+    ForkZygote {
+        /// Which.
+        generation: u32,
+    },
+    /// Send SIGKILL to the zygote of this generation.
+    KillZygote {
+        /// Which.
+        generation: u32,
+    },
+    /// Start a new master from disk on the same listeners; answered by
+    /// [`super::Event::Upgrading`].
+    Upgrade,
     /// Have settings read and listeners bound.
     Reload {
         /// For this generation.

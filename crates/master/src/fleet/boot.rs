@@ -1,8 +1,8 @@
 //! From the decision to fork until a worker is ready.
 
-use ironhorn_unix::{Monotonic, Pid};
+use ironhorn_unix::{Exit, Monotonic, Pid};
 
-use super::{Fleet, Phase};
+use super::{Action, Fleet, Phase};
 use crate::{
     ExitCode,
     command::Stop,
@@ -12,11 +12,14 @@ use crate::{
 
 impl Fleet {
     pub(super) fn forked(&mut self, nr: usize, pid: Pid, now: Monotonic) {
-        let Slot::Forking { generation } = self.slots[nr - 1] else { return };
-        let worker = Worker { pid, generation, forked_at: now, lost_at: None };
+        let Slot::Forking { generation, .. } = self.slots[nr - 1] else { return };
+        let worker = Worker { pid, generation, forked_at: now, lost_at: None, worn: None };
         self.slots[nr - 1] = Slot::Booting { worker };
-        if self.is_ending() || !self.boots(generation) {
+        if !self.boots(generation) {
             self.kill(nr, Reason::Asked);
+        } else if matches!(self.phase, Phase::Leaving { .. }) {
+            // It could not be told with the others.
+            self.act(Action::AskToLeave);
         }
     }
 
@@ -45,6 +48,7 @@ impl Fleet {
         self.report(Report::Ready { who, after: now.since(worker.forked_at) });
         if self.phase == Phase::Starting {
             self.phase = Phase::Serving;
+            self.report(Report::Serving);
         }
     }
 
@@ -57,37 +61,52 @@ impl Fleet {
         code: i32,
         now: Monotonic,
     ) {
+        let cause = format!("worker {nr} could not boot: {reason}");
         if self.phase == Phase::Starting {
-            // No loop at start: an operator is watching, and nothing serves that could be saved.
             let who = self.who(nr, worker);
             self.report(Report::StartFailed { who, reason });
-            self.end(Stop::Quick, code, now);
+            self.fail_start(cause, code, now);
         } else if self.is_reloading_to(worker.generation) {
-            self.abandon_reload(format!("worker {nr} could not boot: {reason}"));
+            self.abandon_reload(cause);
         } else {
-            self.crashed(worker, now);
+            self.fail_recycling(cause, now);
+            // One more than the fleet needs is no loss to it.
+            if self.active() < self.wanted() {
+                self.crashed(worker, now);
+            }
         }
     }
 
-    /// Whether workers of `generation` are still wanted.
-    fn boots(&self, generation: u32) -> bool {
-        generation == self.serving || self.is_reloading_to(generation)
+    /// No loop at start: an operator is watching, and nothing serves that could be saved.
+    pub(super) fn fail_start(&mut self, cause: String, code: i32, now: Monotonic) {
+        if !self.options(self.serving).keep_trying {
+            return self.end(Stop::Quick, code, now);
+        }
+        self.phase = Phase::Waiting;
+        self.failed = Some(cause);
+        self.kill_booting(|_| true);
+        self.report(Report::WaitingForReload);
     }
 }
 
-/// The server's exit code when a worker that exited with `code` could not boot at start.
-pub(super) fn code_at_start(code: i32) -> i32 {
-    if code == ExitCode::APP_NOT_FOUND { code } else { ExitCode::BOOT_FAILED }
+/// The server's exit code when whoever exited like this could not boot at start.
+pub(super) fn code_at_start(exit: Exit) -> i32 {
+    match exit {
+        Exit::Code(ExitCode::APP_NOT_FOUND) => ExitCode::APP_NOT_FOUND,
+        _ => ExitCode::BOOT_FAILED,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use ironhorn_unix::Exit;
-
-    use super::super::{Action, scenario::Scenario};
+    use super::super::{
+        State,
+        scenario::{Scenario, options},
+    };
     use super::*;
+    use crate::{Options, command::Command};
 
     #[test]
     fn all_boot_at_once() {
@@ -106,7 +125,7 @@ mod tests {
             let mut fleet = Scenario::new(2);
             fleet.fork_all();
             fleet.exit(2, exit);
-            assert_eq!(fleet.take_killed(), [1]);
+            fleet.assert_killed(&[1]);
             fleet.exit(1, Exit::Signal { signal: 9, core_dumped: false });
             assert!(fleet.did(&Action::Exit(code)), "{exit}");
             fleet.assert_forked(&[]);
@@ -114,11 +133,74 @@ mod tests {
     }
 
     #[test]
+    fn a_start_that_is_to_keep_trying_waits_for_a_reload() {
+        let trying = Options { keep_trying: true, ..options(2) };
+        for preload in [false, true] {
+            let mut fleet = Scenario::with(Options { preload, ..trying.clone() });
+            if preload {
+                fleet.fork_zygotes();
+                fleet.zygote_exits(1, Exit::Code(3));
+            } else {
+                fleet.fork_all();
+                fleet.exit(2, Exit::Code(3));
+                fleet.assert_killed(&[1]);
+                fleet.bury();
+            }
+            assert!(fleet.said(&Report::WaitingForReload));
+            assert_eq!(fleet.fleet.state(), State::Waiting);
+            assert!(fleet.fleet.failed().is_some());
+            fleet.pass(Duration::from_secs(600));
+            fleet.assert_forked(&[]);
+            assert_eq!(fleet.take_zygote_forks().len(), 0);
+
+            fleet.reload(trying.clone());
+            assert_eq!(fleet.coming(), [(1, 2), (2, 2)]);
+            assert!(fleet.did(&Action::DropGeneration { generation: 1 }));
+            fleet.fork_all();
+            fleet.exit(1, Exit::Code(4));
+            fleet.bury();
+            assert_eq!(fleet.fleet.state(), State::Waiting);
+            fleet.command(Command::Reload);
+            fleet.refuse("no");
+            assert_eq!(fleet.fleet.state(), State::Waiting);
+
+            fleet.reload(trying.clone());
+            fleet.boot_all();
+            assert_eq!(fleet.generations_ready(), [3, 3]);
+            assert!(fleet.said(&Report::Serving));
+        }
+    }
+
+    #[test]
+    fn a_start_that_waits_can_be_stopped() {
+        let mut fleet = Scenario::with(Options { keep_trying: true, ..options(2) });
+        fleet.fork_all();
+        fleet.exit(1, Exit::Code(3));
+        fleet.command(Command::Stop(Stop::Graceful));
+        fleet.bury();
+        assert!(fleet.did(&Action::Exit(0)));
+    }
+
+    #[test]
+    fn the_server_serves_from_its_first_worker_on() {
+        let mut fleet = Scenario::new(2);
+        fleet.fork_all();
+        assert!(!fleet.said(&Report::Serving));
+        fleet.ready(2);
+        assert!(fleet.said(&Report::Serving));
+        fleet.take();
+        fleet.ready(1);
+        fleet.reload(options(2));
+        fleet.boot_all();
+        assert!(!fleet.said(&Report::Serving));
+    }
+
+    #[test]
     fn a_hung_boot_ends_the_start() {
         let mut fleet = Scenario::new(2);
         fleet.fork_all();
         fleet.pass(Duration::from_secs(60));
-        assert_eq!(fleet.take_killed(), [1, 2]);
+        fleet.assert_killed(&[1, 2]);
         fleet.bury();
         assert!(fleet.did(&Action::Exit(3)));
     }
@@ -155,6 +237,6 @@ mod tests {
         let mut fleet = Scenario::new(1);
         fleet.command(crate::command::Command::Stop(Stop::Graceful));
         fleet.fork_all();
-        assert_eq!(fleet.take_killed(), [1]);
+        fleet.assert_killed(&[1]);
     }
 }

@@ -9,15 +9,12 @@ use std::time::Duration;
 
 use ironhorn_unix::Monotonic;
 
-use super::{Fleet, Glance, limit};
+use super::{Fleet, Glance, earlier};
 use crate::{
     ExitCode,
-    report::{Reason, Report, Who},
+    report::{Reason, Report},
     slot::{Slot, Worker},
 };
-
-/// A worker outside a request must show itself within `timeout` and this.
-const SILENCE: Duration = Duration::from_secs(5);
 
 /// A worker whose channel is closed is reaped within this, or it is not exiting.
 const LOST: Duration = Duration::from_secs(1);
@@ -29,67 +26,54 @@ impl Fleet {
         self.guard.planned()
     }
 
+    /// Never in the past: a master that is told late of what it could have done before has not
+    /// slept too long.
     pub(super) fn earliest_deadline(&self, now: Monotonic) -> Option<Monotonic> {
         let of_slots = self.slots.iter().filter_map(|slot| self.deadline(slot));
-        of_slots.chain(self.stop_deadline()).chain(self.respawn_at(now)).min()
+        of_slots
+            .chain(self.stop_deadline())
+            .chain(self.respawn_at(now))
+            .chain(self.zygote_deadline(now))
+            .chain(self.recycle_deadline(now))
+            .min()
+            .map(|deadline| deadline.max(now))
     }
 
     fn deadline(&self, slot: &Slot) -> Option<Monotonic> {
         match slot {
+            Slot::Forking { generation, since } => self.fork_deadline(*generation, *since),
             Slot::Booting { worker } => {
                 earlier(self.boot_deadline(worker), self.channel_deadline(worker))
             }
             Slot::Ready { worker, check_at, .. } => {
                 earlier(*check_at, self.channel_deadline(worker))
             }
-            Slot::Retiring { worker, since, check_at } => {
-                earlier(Some(self.retired_by(worker, *since)), *check_at)
+            Slot::Retiring { worker, retirement, check_at } => {
+                earlier(Some(self.retired_by(worker, retirement)), *check_at)
             }
-            Slot::Stopping { .. }
-            | Slot::Killed { .. }
-            | Slot::Empty { .. }
-            | Slot::Forking { .. } => None,
+            Slot::Stopping { check_at, .. } => *check_at,
+            Slot::Killed { .. } | Slot::Empty { .. } => None,
         }
-    }
-
-    /// When the back-off lets a missing worker be forked.
-    pub(super) fn respawn_at(&self, now: Monotonic) -> Option<Monotonic> {
-        if self.is_ending() {
-            return None;
-        }
-        let missing = self.missing().into_iter().filter(|(_, missing)| *missing > 0);
-        let forks = self.forks.waits_until(now);
-        missing
-            .filter_map(|(nr, _)| {
-                self.generation(nr).and_then(|found| found.crashes.waits_until(now)).max(forks)
-            })
-            .min()
     }
 
     pub(super) fn woke(&mut self, board: &[Glance], now: Monotonic) {
         self.enforce_stop(now);
+        self.enforce_zygotes(now);
         for nr in 1..=self.slots.len() {
             self.enforce_channel(nr, now);
-            match self.slots[nr - 1] {
-                Slot::Booting { worker } => self.enforce_boot(nr, &worker, now),
-                Slot::Ready { worker, since, .. } => {
-                    if let Some(glance) = board.iter().find(|glance| glance.nr == nr) {
-                        self.enforce_timeout(nr, &worker, since, glance, now);
-                    }
-                }
-                Slot::Retiring { worker, since, .. } if now >= self.retired_by(&worker, since) => {
-                    let who = self.who(nr, &worker);
-                    self.report(Report::GracefulTimeout { who, age: now.since(since) });
-                    self.kill(nr, Reason::GracefulTimeout);
-                }
-                Slot::Retiring { worker, since, .. } => {
-                    if let Some(glance) = board.iter().find(|glance| glance.nr == nr) {
-                        self.enforce_timeout_of_retiring(nr, &worker, since, glance, now);
-                    }
+            self.enforce_retirement(nr, now);
+            let slot = self.slots[nr - 1];
+            let glance = board.iter().find(|glance| glance.nr == nr);
+            match (slot, glance) {
+                (Slot::Booting { worker }, _) => self.enforce_boot(nr, &worker, now),
+                (Slot::Ready { .. }, Some(glance)) => self.enforce_timeout(nr, glance, now),
+                (Slot::Retiring { .. } | Slot::Stopping { .. }, Some(glance)) => {
+                    self.enforce_timeout_of_leaving(nr, glance, now);
                 }
                 _ => {}
             }
         }
+        self.look_for_wear(now);
     }
 
     /// One who is leaving may let go of the channel before it has finished.
@@ -110,171 +94,30 @@ impl Fleet {
         }
     }
 
-    fn enforce_boot(&mut self, nr: usize, worker: &Worker, now: Monotonic) {
-        if self.boot_deadline(worker).is_some_and(|deadline| now >= deadline) {
-            let reason = Reason::BootTimeout;
-            self.kill(nr, reason);
-            self.boot_failed(nr, worker, reason, ExitCode::BOOT_FAILED, now);
-        }
-    }
-
-    fn enforce_timeout(
-        &mut self,
-        nr: usize,
-        worker: &Worker,
-        since: Monotonic,
-        glance: &Glance,
-        now: Monotonic,
-    ) {
-        let Some(timeout) = self.timeout(worker.generation) else { return };
-        let who = self.who(nr, worker);
-        let (expires_at, look_at) = match glance.busy_since {
-            Some(busy_since) => {
-                let expires_at = self.guard.timed_from(busy_since) + timeout;
-                (expires_at, expires_at)
-            }
-            None => {
-                let alive_at = self.guard.timed_from(glance.heartbeat.max(since));
-                let expires_at = alive_at + timeout + SILENCE;
-                (expires_at, expires_at.min(now + timeout))
-            }
-        };
-        if now < expires_at {
-            self.slots[nr - 1] = Slot::Ready { worker: *worker, since, check_at: Some(look_at) };
-            return;
-        }
-        let reason = match glance.busy_since {
-            Some(busy_since) => {
-                self.report_timeout(who, glance, now.since(busy_since));
-                Reason::Timeout
-            }
-            None => {
-                self.report(Report::Silent { who, age: now.since(glance.heartbeat.max(since)) });
-                Reason::Silent
-            }
-        };
-        self.at_once += 1;
-        self.kill(nr, reason);
-    }
-
-    /// Others serve in its place already; only its request's time is looked at.
-    fn enforce_timeout_of_retiring(
-        &mut self,
-        nr: usize,
-        worker: &Worker,
-        since: Monotonic,
-        glance: &Glance,
-        now: Monotonic,
-    ) {
-        let Some(timeout) = self.timeout(worker.generation) else { return };
-        let expires_at = match glance.busy_since {
-            Some(busy_since) => self.guard.timed_from(busy_since) + timeout,
-            None => now + timeout,
-        };
-        if now < expires_at {
-            let check_at = Some(expires_at);
-            self.slots[nr - 1] = Slot::Retiring { worker: *worker, since, check_at };
-            return;
-        }
-        let age = glance.busy_since.map_or(timeout, |busy_since| now.since(busy_since));
-        self.report_timeout(self.who(nr, worker), glance, age);
-        self.kill(nr, Reason::Timeout);
-    }
-
-    fn report_timeout(&mut self, who: Who, glance: &Glance, age: Duration) {
-        let (method, path) = glance.request.split_once(' ').unwrap_or(("", &glance.request));
-        let (method, path) = (method.to_owned(), path.to_owned());
-        self.report(Report::RequestTimeout { who, method, path, age });
-    }
-
-    fn boot_deadline(&self, worker: &Worker) -> Option<Monotonic> {
-        let boot_timeout = limit(self.options(worker.generation).boot_timeout)?;
-        Some(self.guard.timed_from(worker.forked_at) + boot_timeout)
-    }
-
     fn channel_deadline(&self, worker: &Worker) -> Option<Monotonic> {
         Some(self.guard.timed_from(worker.lost_at?) + LOST)
     }
-
-    fn retired_by(&self, worker: &Worker, since: Monotonic) -> Monotonic {
-        self.guard.timed_from(since) + self.options(worker.generation).graceful_timeout
-    }
-
-    pub(super) fn timeout(&self, generation: u32) -> Option<Duration> {
-        limit(self.options(generation).timeout)
-    }
-}
-
-fn earlier(one: Option<Monotonic>, other: Option<Monotonic>) -> Option<Monotonic> {
-    one.into_iter().chain(other).min()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::scenario::{Scenario, TIMEOUT, options};
+    use super::super::{
+        Action,
+        scenario::{Scenario, TIMEOUT, options},
+    };
     use super::*;
-    use crate::Options;
+    use crate::{
+        Options,
+        command::{Command, Stop},
+    };
 
     const SECOND: Duration = Duration::from_secs(1);
-
-    #[test]
-    fn a_stuck_request_is_ended_on_time_and_its_worker_replaced() {
-        let mut fleet = Scenario::serving(2);
-        fleet.pass(Duration::from_secs(7));
-        fleet.busy(1, "GET /slow");
-        fleet.pass(TIMEOUT - SECOND);
-        assert_eq!(fleet.take_killed(), []);
-        fleet.pass(SECOND);
-        assert_eq!(fleet.take_killed(), [1]);
-        let who = fleet.who(1);
-        let (method, path) = ("GET".to_owned(), "/slow".to_owned());
-        assert!(fleet.said(&Report::RequestTimeout { who, method, path, age: TIMEOUT }));
-        fleet.assert_forked(&[3]);
-        fleet.bury();
-        assert_eq!(fleet.last_reason(), Some(Reason::Timeout));
-    }
-
-    #[test]
-    fn a_worker_that_retires_is_held_to_the_timeout_too() {
-        let mut fleet = Scenario::serving(2);
-        fleet.busy(1, "GET /slow");
-        fleet.pass(TIMEOUT - SECOND);
-        fleet.command(crate::command::Command::Remove);
-        fleet.assert_told(&[(1, ironhorn_unix::ToWorker::Retire)]);
-        assert_eq!(fleet.take_killed(), []);
-        fleet.pass(SECOND);
-        assert_eq!(fleet.take_killed(), [1]);
-        fleet.bury();
-        assert_eq!(fleet.last_reason(), Some(Reason::Timeout));
-    }
-
-    #[test]
-    fn progress_is_time_gained() {
-        let mut fleet = Scenario::serving(1);
-        for _ in 0..10 {
-            fleet.busy(1, "GET /stream");
-            fleet.pass(TIMEOUT - SECOND);
-        }
-        assert_eq!(fleet.take_killed(), []);
-    }
 
     #[test]
     fn an_idle_fleet_is_looked_at_once_a_timeout() {
         let mut fleet = Scenario::serving(4);
         let wakes = fleet.pass(TIMEOUT * 100);
         assert!(wakes <= 100, "{wakes} wakes");
-    }
-
-    #[test]
-    fn a_worker_that_shows_no_life_is_ended() {
-        let mut fleet = Scenario::serving(1);
-        fleet.silence(1);
-        fleet.pass(TIMEOUT + SILENCE - SECOND);
-        assert_eq!(fleet.take_killed(), []);
-        fleet.pass(SECOND);
-        assert_eq!(fleet.take_killed(), [1]);
-        fleet.bury();
-        assert_eq!(fleet.last_reason(), Some(Reason::Silent));
     }
 
     #[test]
@@ -295,11 +138,11 @@ mod tests {
         let mut fleet = Scenario::serving(2);
         fleet.busy(1, "GET /slow");
         fleet.jump(Duration::from_secs(3600));
-        assert_eq!(fleet.take_killed(), []);
+        fleet.assert_expired(&[]);
         fleet.pass(TIMEOUT - SECOND);
-        assert_eq!(fleet.take_killed(), []);
+        fleet.assert_expired(&[]);
         fleet.pass(SECOND);
-        assert_eq!(fleet.take_killed(), [1]);
+        fleet.assert_expired(&[1]);
     }
 
     #[test]
@@ -307,21 +150,33 @@ mod tests {
         let mut fleet = Scenario::new(1);
         fleet.fork_all();
         fleet.jump(Duration::from_secs(3600));
-        assert_eq!(fleet.take_killed(), []);
+        fleet.assert_killed(&[]);
         fleet.boot_all();
-        fleet.command(crate::command::Command::Stop(crate::command::Stop::Graceful));
+        fleet.command(Command::Stop(Stop::Graceful));
         fleet.jump(Duration::from_secs(3600));
-        assert_eq!(fleet.take_killed(), []);
+        fleet.assert_killed(&[]);
     }
 
     #[test]
-    fn a_boot_that_hangs_later_is_a_crash() {
-        let mut fleet = Scenario::serving(2);
-        fleet.pass(Duration::from_secs(5));
+    fn after_a_suspension_zygotes_have_their_time_again() {
+        let mut fleet = Scenario::with(Options { preload: true, ..options(1) });
+        fleet.fork_zygotes();
+        fleet.jump(Duration::from_secs(3600));
+        assert!(!fleet.did(&Action::KillZygote { generation: 1 }));
+    }
+
+    #[test]
+    fn nobody_is_late_for_what_nobody_waited_for() {
+        let limited = Options { max_memory: Some(1), ..options(1) };
+        let mut fleet = Scenario::with(Options { timeout: None, ..limited });
+        fleet.boot_all();
+        fleet.pass(Duration::from_secs(7));
         fleet.exit(1, ironhorn_unix::Exit::Code(1));
         fleet.fork_all();
-        fleet.pass(Duration::from_secs(60));
-        assert_eq!(fleet.take_killed(), [1]);
-        fleet.assert_forked(&[3]);
+        fleet.pass(Duration::from_secs(20));
+        fleet.boot_all();
+        fleet.take();
+        fleet.pass(Duration::from_secs(5));
+        assert!(!fleet.woke_late());
     }
 }

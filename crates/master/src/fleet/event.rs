@@ -9,7 +9,7 @@ use crate::{Options, command::Command};
 pub enum Event {
     /// The master is up: begin.
     Started,
-    /// An [`super::Action::Fork`] succeeded.
+    /// An [`super::Action::Fork`] succeeded: at once, or, out of a zygote, some time later.
     Forked {
         /// The slot.
         nr: usize,
@@ -25,6 +25,11 @@ pub enum Event {
     },
     /// A worker says that it serves.
     Ready {
+        /// The slot.
+        nr: usize,
+    },
+    /// A worker that was to be killed while it booted serves already: it was not killed.
+    Serves {
         /// The slot.
         nr: usize,
     },
@@ -46,6 +51,57 @@ pub enum Event {
         exit: Exit,
         /// How many requests it had served.
         requests: u64,
+        /// Whether the kernel says that it killed for want of memory just now.
+        out_of_memory: bool,
+    },
+    /// A worker has served as many requests as it should in its life. It goes on until it is told
+    /// to leave.
+    Worn {
+        /// The slot.
+        nr: usize,
+    },
+    /// Answer to [`super::Action::Measure`].
+    Measured {
+        /// Slot and bytes of memory that are the worker's own, of those that could be measured.
+        memory: Vec<(usize, u64)>,
+    },
+    /// A zygote was forked; it imports the app.
+    ZygoteForked {
+        /// Of which generation.
+        generation: u32,
+        /// Its process id.
+        pid: Pid,
+    },
+    /// A zygote could not be forked.
+    ZygoteForkFailed {
+        /// Of which generation.
+        generation: u32,
+        /// What the kernel said.
+        error: String,
+    },
+    /// A zygote has imported the app: workers can be forked from it.
+    ZygoteReady {
+        /// Of which generation.
+        generation: u32,
+    },
+    /// A zygote is gone. Forks that it hasn't answered have failed and were told so before.
+    ZygoteExited {
+        /// Of which generation.
+        generation: u32,
+        /// How it ended.
+        exit: Exit,
+        /// Whether the kernel says that it killed for want of memory just now.
+        out_of_memory: bool,
+    },
+    /// Answer to [`super::Action::Upgrade`]: the new master's process id, or why there is none.
+    Upgrading {
+        /// Its process id.
+        result: Result<Pid, String>,
+    },
+    /// The new master that this one started is gone.
+    UpgradeExited {
+        /// How it ended.
+        exit: Exit,
     },
     /// A signal.
     Commanded(Command),
@@ -74,6 +130,10 @@ pub struct Glance {
     pub heartbeat: Monotonic,
     /// Since when its oldest request has made no progress.
     pub busy_since: Option<Monotonic>,
+    /// Until when that request was given time by itself, if it was.
+    pub extended_until: Option<Monotonic>,
+    /// Whether the client of that request was told 504 in its stead.
+    pub expired: bool,
     /// That request: "GET /path".
     pub request: String,
 }

@@ -9,7 +9,7 @@ use crate::{
     ExitCode,
     report::{Reason, Report},
     respawn::HEALTHY,
-    slot::{Slot, Worker},
+    slot::{Retirement, Slot, Worker},
 };
 
 impl Fleet {
@@ -20,7 +20,8 @@ impl Fleet {
             Slot::Ready { worker, check_at, .. } => (worker, check_at),
             _ => return,
         };
-        self.slots[nr - 1] = Slot::Retiring { worker, since: now, check_at };
+        let retirement = Retirement { reason: Reason::Asked, since: now, expired: None };
+        self.slots[nr - 1] = Slot::Retiring { worker, retirement, check_at };
         self.at_once += 1;
         let who = self.who(nr, &worker);
         self.report(Report::Draining { who });
@@ -34,21 +35,24 @@ impl Fleet {
         }
     }
 
-    pub(super) fn exited(&mut self, nr: usize, exit: Exit, requests: u64, now: Monotonic) {
+    pub(super) fn exited(
+        &mut self,
+        nr: usize,
+        exit: Exit,
+        requests: u64,
+        out_of_memory: bool,
+        now: Monotonic,
+    ) {
         let slot = self.slots[nr - 1];
         let Some(&worker) = slot.worker() else { return };
-        let reason = reason(&slot, exit);
+        let reason = reason(&slot, exit, out_of_memory);
         let owed = matches!(slot, Slot::Booting { .. } | Slot::Ready { .. });
         self.slots[nr - 1] = Slot::Empty { owed: owed.then_some(now) };
         let who = self.who(nr, &worker);
         self.report(Report::Exited { who, reason, after: now.since(worker.forked_at), requests });
         match slot {
             Slot::Booting { .. } => {
-                let code = match exit {
-                    Exit::Code(code) => code_at_start(code),
-                    Exit::Signal { .. } => ExitCode::BOOT_FAILED,
-                };
-                self.boot_failed(nr, &worker, reason, code, now);
+                self.boot_failed(nr, &worker, reason, code_at_start(exit), now);
             }
             Slot::Ready { since, .. } => self.died(nr, &worker, since, exit, now),
             _ => {}
@@ -90,10 +94,17 @@ impl Fleet {
     }
 }
 
-fn reason(slot: &Slot, exit: Exit) -> Reason {
+fn reason(slot: &Slot, exit: Exit, out_of_memory: bool) -> Reason {
     match (slot, exit) {
         (Slot::Killed { reason, .. }, _) => *reason,
-        (Slot::Retiring { .. } | Slot::Stopping { .. }, Exit::Code(ExitCode::OK)) => Reason::Asked,
+        (Slot::Retiring { retirement, .. } | Slot::Stopping { retirement, .. }, _)
+            if retirement.reason == Reason::Timeout || exit == Exit::Code(ExitCode::OK) =>
+        {
+            retirement.reason
+        }
+        (_, Exit::Signal { signal, .. }) if out_of_memory && signal == Signal::SIGKILL as i32 => {
+            Reason::OutOfMemory
+        }
         (Slot::Booting { .. }, Exit::Code(ExitCode::BOOT_FAILED | ExitCode::APP_NOT_FOUND)) => {
             Reason::BootFailure
         }
@@ -167,7 +178,7 @@ mod tests {
         fleet.draining(1);
         fleet.boot_all();
         fleet.pass(GRACEFUL);
-        assert_eq!(fleet.take_killed(), [1]);
+        fleet.assert_killed(&[1]);
         fleet.bury();
         assert_eq!(fleet.last_reason(), Some(Reason::GracefulTimeout));
     }
@@ -178,10 +189,30 @@ mod tests {
         fleet.closed(1);
         assert_eq!(fleet.take(), []);
         fleet.pass(Duration::from_secs(1));
-        assert_eq!(fleet.take_killed(), [1]);
+        fleet.assert_killed(&[1]);
         fleet.assert_forked(&[3]);
         fleet.bury();
         assert_eq!(fleet.last_reason(), Some(Reason::ChannelLost));
+    }
+
+    #[test]
+    fn want_of_memory_is_said_only_where_the_kernel_says_so() {
+        const KILLED: Exit = Exit::Signal { signal: 9, core_dumped: false };
+        for (exit, counted, reason) in [
+            (KILLED, true, Reason::OutOfMemory),
+            (KILLED, false, Reason::Unasked(KILLED)),
+            (SEGFAULT, true, Reason::Unasked(SEGFAULT)),
+            (Exit::Code(1), true, Reason::Unasked(Exit::Code(1))),
+        ] {
+            let mut fleet = Scenario::serving(2);
+            fleet.exit_for_want_of_memory(1, exit, counted);
+            assert_eq!(fleet.last_reason(), Some(reason));
+        }
+        let mut fleet = Scenario::serving(2);
+        fleet.closed(1);
+        fleet.pass(Duration::from_secs(1));
+        fleet.exit_for_want_of_memory(1, KILLED, true);
+        assert_eq!(fleet.last_reason(), Some(Reason::ChannelLost), "it was us");
     }
 
     #[test]

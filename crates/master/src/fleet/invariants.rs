@@ -3,7 +3,7 @@
 use ironhorn_unix::Monotonic;
 
 use super::{Action, Fleet, Phase};
-use crate::slot::Slot;
+use crate::{report::Reason, slot::Slot};
 
 impl Fleet {
     /// Checks what must hold between two events.
@@ -11,8 +11,33 @@ impl Fleet {
     /// # Panics
     /// If something does not.
     pub fn check_invariants(&self, now: Monotonic) {
-        let live = || self.slots().filter_map(|(nr, slot)| Some((nr, slot.worker()?)));
+        self.check_slots();
+        let active = self.active();
+        match self.phase {
+            Phase::Starting | Phase::Serving | Phase::Leaving { .. } => {
+                // Forks that were asked for before there was less to fork are waited for.
+                let most = self.strength() + self.surge() + self.extra() + self.forking();
+                assert!(active <= most, "{active} workers where {most} are the most");
+                self.check_rest(active, now);
+            }
+            Phase::Waiting | Phase::Stopping { .. } | Phase::Stopped => {
+                let serving = self.count(|slot| slot.is_ready() || is_booting(slot));
+                assert_eq!(serving, 0, "who serves or boots was not told of the stop");
+                assert!(self.reload.is_none(), "a stop ends a reload");
+            }
+        }
+        if let Some(reload) = &self.reload {
+            assert!(reload.generation > self.serving, "a reload goes forward");
+            assert_eq!(reload.generation, self.latest, "the newest reload is the one that counts");
+        }
+        let recycled = self.count(is_recycled);
+        assert!(recycled <= 1, "{recycled} workers are recycled at a time");
+        assert!(self.target >= 1, "the last worker is never given up");
+        assert!(self.target < self.slots.len(), "a reload always has room");
+    }
 
+    fn check_slots(&self) {
+        let live = || self.slots().filter_map(|(nr, slot)| Some((nr, slot.worker()?)));
         for (nr, worker) in live() {
             let twins = live().filter(|(_, other)| other.pid == worker.pid).count();
             assert_eq!(twins, 1, "process {} of worker {nr} is in {twins} slots", worker.pid);
@@ -28,49 +53,40 @@ impl Fleet {
             "generation {} serves and was dropped",
             self.serving
         );
-        assert!(self.target >= 1, "the last worker is never given up");
-        assert!(self.target < self.slots.len(), "a reload always has room");
-
-        let active = self.active();
-        match self.phase {
-            Phase::Starting | Phase::Serving => {
-                let most = self.strength() + self.surge();
-                assert!(active <= most, "{active} workers where {most} are the most");
-                self.check_rest(active, now);
-            }
-            Phase::Stopping { .. } | Phase::Stopped => {
-                let serving = self.count(|slot| slot.is_ready() || is_booting(slot));
-                assert_eq!(serving, 0, "who serves or boots was not told of the stop");
-                assert!(self.reload.is_none(), "a stop ends a reload");
-            }
-        }
-        if let Some(reload) = &self.reload {
-            assert!(reload.generation > self.serving, "a reload goes forward");
-            assert_eq!(reload.generation, self.latest, "the newest reload is the one that counts");
-        }
     }
 
-    /// Who is missing without a reason to wait is on its way.
+    /// Who is missing without a reason to wait is on its way, and nobody who was sent away stays.
     fn check_rest(&self, active: usize, now: Monotonic) {
-        let waits = self.respawn_at(now).is_some();
+        let waits = self.respawn_at(now).is_some() || !self.is_forkable(self.serving);
         let full = self.slots.iter().all(|slot| !slot.is_empty());
-        if self.reload.is_none() && !self.asked && !waits && !full {
-            assert_eq!(active, self.target, "workers are missing and nothing is done");
+        if self.reload.is_some() || self.asked {
+            return;
         }
+        let wanted = self.wanted();
+        if !waits && !full {
+            assert!(active >= wanted, "workers are missing and nothing is done");
+        }
+        let most = wanted + self.forking();
+        assert!(active <= most, "workers are too many and nothing is done");
+    }
+
+    fn forking(&self) -> usize {
+        self.count(|slot| matches!(slot, Slot::Forking { .. }))
     }
 
     /// An action concerns somebody.
     pub(super) fn check_action(&self, action: &Action) {
         match action {
-            Action::Fork { nr, .. } => {
+            Action::Fork { nr, generation } => {
                 debug_assert!(matches!(self.slots[nr - 1], Slot::Forking { .. }));
+                debug_assert!(self.is_forkable(*generation), "forked from no zygote");
             }
-            Action::Tell { nr, .. } => {
+            Action::Tell { nr, .. } | Action::Expire { nr, .. } => {
                 let slot = &self.slots[nr - 1];
                 let told = slot.worker().is_some() && !matches!(slot, Slot::Killed { .. });
                 debug_assert!(told, "worker {nr} is told something and is not there");
             }
-            Action::Kill { nr } => {
+            Action::Kill { nr, .. } => {
                 debug_assert!(matches!(self.slots[nr - 1], Slot::Killed { .. }));
             }
             _ => {}
@@ -80,4 +96,13 @@ impl Fleet {
 
 fn is_booting(slot: &Slot) -> bool {
     matches!(slot, Slot::Booting { .. })
+}
+
+/// Whether it leaves because it was worn.
+fn is_recycled(slot: &Slot) -> bool {
+    let Slot::Retiring { retirement, .. } = slot else { return false };
+    matches!(
+        retirement.reason,
+        Reason::MaxRequests | Reason::MaxMemory | Reason::MaxLifetime | Reason::Recycled
+    )
 }

@@ -43,9 +43,15 @@ struct Progress {
 
 impl Fleet {
     pub(super) fn begin_reload(&mut self) {
-        if !self.is_ending() {
-            self.asked = true;
-            self.act(Action::Reload { generation: self.latest + 1 });
+        match self.phase {
+            Phase::Stopping { .. } | Phase::Stopped => {}
+            Phase::Leaving { .. } => {
+                self.refuse_reload(self.latest + 1, "the server is stopping".to_owned());
+            }
+            Phase::Starting | Phase::Waiting | Phase::Serving => {
+                self.asked = true;
+                self.act(Action::Reload { generation: self.latest + 1 });
+            }
         }
     }
 
@@ -73,6 +79,8 @@ impl Fleet {
     fn refuse_reload(&mut self, generation: u32, reason: String) {
         if !self.is_ending() {
             let serving = self.serving;
+            // An operator who wants the workers back is not left without any.
+            self.retired &= self.reload.is_some();
             self.failed = Some(reason.clone());
             self.report(Report::ReloadFailed { generation, reason, serving, mixed: 0 });
         }
@@ -102,7 +110,8 @@ impl Fleet {
         let unchanged = self.options(self.serving).workers == new.options.workers;
         self.target = if unchanged { fallback } else { new.options.workers };
         self.generations.push(new);
-        if self.phase == Phase::Starting {
+        if matches!(self.phase, Phase::Starting | Phase::Waiting) {
+            self.phase = Phase::Starting;
             // Nothing serves yet: the start begins anew, with the newest settings.
             self.kill_booting(|_| true);
             self.serving = generation;
@@ -119,6 +128,7 @@ impl Fleet {
     pub(super) fn abandon_reload(&mut self, reason: String) {
         let Some(Reload { generation, fallback, .. }) = self.reload.take() else { return };
         self.target = fallback;
+        self.retired = false;
         self.kill_booting(|nr| nr == generation);
         self.failed = Some(reason.clone());
         let mixed = self.count(|slot| slot.is_ready() && slot.generation() == Some(generation));
@@ -134,19 +144,16 @@ impl Fleet {
             if progress.new_ready >= self.target {
                 return self.complete_reload(generation, since, now);
             }
-            let surplus = if progress.steady > progress.strength {
-                self.youngest_booting(|nr| nr != generation)
-            } else if progress.new_coming > progress.new_allowed {
-                self.youngest_booting(|nr| nr == generation)
-            } else {
-                None
-            };
-            if let Some(nr) = surplus {
+            let old = (progress.steady > progress.strength)
+                .then(|| self.youngest_booting(|nr| nr != generation));
+            let new = (progress.new_coming > progress.new_allowed)
+                .then(|| self.youngest_booting(|nr| nr == generation));
+            if let Some(nr) = old.flatten().or(new.flatten()) {
                 self.kill(nr, Reason::Asked);
             } else if progress.ready > progress.strength
                 && let Some(nr) = self.oldest(|nr| nr != generation)
             {
-                self.retire(nr, now);
+                self.retire(nr, Reason::Asked, now);
             } else {
                 return;
             }
@@ -155,11 +162,12 @@ impl Fleet {
 
     fn complete_reload(&mut self, generation: u32, since: Monotonic, now: Monotonic) {
         self.reload = None;
+        self.retired = false;
         self.serving = generation;
         self.act(Action::Adopt { generation });
         self.kill_booting(|nr| nr != generation);
         while let Some(nr) = self.oldest(|nr| nr != generation) {
-            self.retire(nr, now);
+            self.retire(nr, Reason::Asked, now);
         }
         self.report(Report::Reloaded { generation, after: now.since(since) });
     }
@@ -170,7 +178,9 @@ impl Fleet {
             return Vec::new();
         };
         let new = progress.new_allowed.saturating_sub(progress.new_coming);
-        let old = if progress.new_ready == 0 { progress.missing } else { 0 };
+        // Whom an operator has sent away stays away, unless the reload fails.
+        let proven = progress.new_ready > 0 || self.retired;
+        let old = if proven { 0 } else { progress.missing };
         vec![(self.serving, old), (reload.generation, new)]
     }
 
@@ -180,7 +190,8 @@ impl Fleet {
         let new_ready = self.count(|slot| slot.is_ready() && is_new(slot));
         let new_coming = self.count(|slot| slot.is_coming() && is_new(slot));
         let ready = self.count(Slot::is_ready);
-        let steady = ready + self.count(|slot| slot.is_coming() && !is_new(slot));
+        let is_old = |slot: &Slot| slot.generation() == Some(self.serving);
+        let steady = ready + self.count(|slot| slot.is_coming() && is_old(slot));
         let missing = reload.fallback.saturating_sub(steady);
         let replacing = if new_ready == 0 { 0 } else { missing };
         let new_allowed = (self.surge() + replacing).min(self.target.saturating_sub(new_ready));
@@ -201,12 +212,6 @@ impl Fleet {
 
     pub(super) fn is_reloading_to(&self, generation: u32) -> bool {
         self.reload.as_ref().is_some_and(|reload| reload.generation == generation)
-    }
-
-    fn kill_booting(&mut self, of: impl Fn(u32) -> bool) {
-        while let Some(nr) = self.youngest_booting(&of) {
-            self.kill(nr, Reason::Asked);
-        }
     }
 }
 
@@ -305,7 +310,7 @@ mod tests {
         fleet.reload(options(2));
         fleet.fork_all();
         fleet.pass(Duration::from_secs(60));
-        assert_eq!(fleet.take_killed(), [3]);
+        fleet.assert_killed(&[3]);
         assert!(fleet.reload_failed());
         fleet.assert_forked(&[]);
         fleet.bury();
@@ -320,7 +325,7 @@ mod tests {
         fleet.fork_all();
         fleet.exit(3, Exit::Code(1));
         assert!(fleet.reload_failed());
-        assert_eq!(fleet.take_killed(), [4]);
+        fleet.assert_killed(&[4]);
         assert_eq!(fleet.coming(), [(3, 1)]);
     }
 
@@ -371,7 +376,7 @@ mod tests {
         fleet.fork_all();
         fleet.take();
         fleet.reload(options(2));
-        assert_eq!(fleet.take_killed(), [4]);
+        fleet.assert_killed(&[4]);
         assert_eq!(fleet.generations_ready(), [1, 2]);
         fleet.boot_all();
         fleet.boot_all();
@@ -429,7 +434,7 @@ mod tests {
         assert_eq!(fleet.coming(), [(1, 2)]);
         fleet.fork_all();
         fleet.reload(options(1));
-        assert_eq!(fleet.take_killed(), [1]);
+        fleet.assert_killed(&[1]);
         assert_eq!(fleet.coming(), [(2, 3)]);
     }
 
@@ -438,7 +443,7 @@ mod tests {
         let mut fleet = Scenario::new(2);
         fleet.fork_all();
         fleet.reload(options(2));
-        assert_eq!(fleet.take_killed(), [2, 1]);
+        fleet.assert_killed(&[2, 1]);
         assert_eq!(fleet.coming(), [(3, 2), (4, 2)]);
         fleet.bury();
         assert!(fleet.did(&Action::DropGeneration { generation: 1 }));
@@ -454,7 +459,7 @@ mod tests {
         fleet.reload(options(1));
         fleet.boot_all();
         fleet.pass(GRACEFUL);
-        assert_eq!(fleet.take_killed(), [1]);
+        fleet.assert_killed(&[1]);
         fleet.bury();
         assert_eq!(fleet.last_reason(), Some(Reason::GracefulTimeout));
     }
@@ -465,7 +470,7 @@ mod tests {
         fleet.reload(options(2));
         fleet.fork_all();
         fleet.command(Command::Stop(Stop::Graceful));
-        assert_eq!(fleet.take_killed(), [3]);
+        fleet.assert_killed(&[3]);
         fleet.exit(1, Exit::Code(0));
         fleet.exit(2, Exit::Code(0));
         fleet.bury();

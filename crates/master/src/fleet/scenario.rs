@@ -23,6 +23,12 @@ pub(super) fn options(workers: usize) -> Options {
         graceful_timeout: GRACEFUL,
         boot_timeout: Some(Duration::from_secs(60)),
         reload_surge: 1,
+        max_memory: None,
+        max_memory_hard: None,
+        max_lifetime: None,
+        preload: false,
+        shutdown_delay: Duration::ZERO,
+        keep_trying: false,
     }
 }
 
@@ -32,6 +38,7 @@ pub(super) struct Scenario {
     actions: Vec<Action>,
     who: HashMap<usize, Who>,
     busy: HashMap<usize, (Monotonic, String)>,
+    extended: HashMap<usize, Monotonic>,
     silent: HashMap<usize, Monotonic>,
     next_pid: i32,
 }
@@ -49,6 +56,7 @@ impl Scenario {
             actions: Vec::new(),
             who: HashMap::new(),
             busy: HashMap::new(),
+            extended: HashMap::new(),
             silent: HashMap::new(),
             next_pid: 100,
         };
@@ -58,13 +66,23 @@ impl Scenario {
 
     /// All workers are ready.
     pub(super) fn serving(workers: usize) -> Self {
-        let mut scenario = Self::new(workers);
+        Self::serving_with(options(workers))
+    }
+
+    pub(super) fn serving_with(options: Options) -> Self {
+        let mut scenario = Self::with(options);
+        scenario.boot_zygotes();
         scenario.boot_all();
         scenario.take();
         scenario
     }
 
-    fn handle(&mut self, event: Event) {
+    /// All workers are ready, out of a zygote.
+    pub(super) fn preloaded(workers: usize) -> Self {
+        Self::serving_with(Options { preload: true, ..options(workers) })
+    }
+
+    pub(super) fn handle(&mut self, event: Event) {
         let actions = self.fleet.handle(event, self.now);
         self.actions.extend(actions);
     }
@@ -108,9 +126,14 @@ impl Scenario {
     }
 
     pub(super) fn exit(&mut self, nr: usize, exit: Exit) {
+        self.exit_for_want_of_memory(nr, exit, false);
+    }
+
+    pub(super) fn exit_for_want_of_memory(&mut self, nr: usize, exit: Exit, out_of_memory: bool) {
         self.busy.remove(&nr);
         self.silent.remove(&nr);
-        self.handle(Event::Exited { nr, exit, requests: 0 });
+        self.extended.remove(&nr);
+        self.handle(Event::Exited { nr, exit, requests: 0, out_of_memory });
     }
 
     /// Whoever was killed is reaped.
@@ -124,8 +147,57 @@ impl Scenario {
         self.busy.insert(nr, (self.now, request.to_owned()));
     }
 
+    /// Its request says that it is long.
+    pub(super) fn extend(&mut self, nr: usize, time: Duration) {
+        self.extended.insert(nr, self.now + time);
+    }
+
     pub(super) fn silence(&mut self, nr: usize) {
         self.silent.insert(nr, self.now);
+    }
+
+    pub(super) fn worn(&mut self, nr: usize) {
+        self.handle(Event::Worn { nr });
+    }
+
+    pub(super) fn measured(&mut self, memory: &[(usize, u64)]) {
+        self.handle(Event::Measured { memory: memory.to_vec() });
+    }
+
+    /// Each zygote that was asked for is forked. Their generations.
+    pub(super) fn fork_zygotes(&mut self) -> Vec<u32> {
+        let asked = self.take_zygote_forks();
+        for &generation in &asked {
+            self.next_pid += 1;
+            self.handle(Event::ZygoteForked { generation, pid: Pid::from_raw(self.next_pid) });
+        }
+        asked
+    }
+
+    /// As before, and it imports the app.
+    pub(super) fn boot_zygotes(&mut self) {
+        for generation in self.fork_zygotes() {
+            self.zygote_ready(generation);
+        }
+    }
+
+    pub(super) fn zygote_fork_fails(&mut self) {
+        for generation in self.take_zygote_forks() {
+            self.handle(Event::ZygoteForkFailed { generation, error: "no".to_owned() });
+        }
+    }
+
+    pub(super) fn zygote_ready(&mut self, generation: u32) {
+        self.handle(Event::ZygoteReady { generation });
+    }
+
+    pub(super) fn zygote_exits(&mut self, generation: u32, exit: Exit) {
+        for (nr, of) in self.forking() {
+            if of == generation {
+                self.fork_fails(nr);
+            }
+        }
+        self.handle(Event::ZygoteExited { generation, exit, out_of_memory: false });
     }
 
     /// Settings are fine, and every listener stays.
@@ -187,12 +259,23 @@ impl Scenario {
         }
     }
 
+    /// Until a zygote is to be forked.
+    pub(super) fn wait_for_zygote(&mut self) {
+        let asked = |it: &Action| matches!(it, Action::ForkZygote { .. });
+        while !self.actions.iter().any(asked) {
+            self.now = self.fleet.next_deadline().expect("something is waited for");
+            self.wake();
+        }
+    }
+
     fn wake(&mut self) {
         let board = (1..=CAPACITY)
             .map(|nr| Glance {
                 nr,
                 heartbeat: self.silent.get(&nr).copied().unwrap_or(self.now),
                 busy_since: self.busy.get(&nr).map(|(since, _)| *since),
+                extended_until: self.extended.get(&nr).copied(),
+                expired: false,
                 request: self.busy.get(&nr).map(|(_, request)| request.clone()).unwrap_or_default(),
             })
             .collect();
@@ -214,17 +297,57 @@ impl Scenario {
         self.did(&Action::Report(report.clone()))
     }
 
+    pub(super) fn said_preload_failed(&self) -> bool {
+        let failed = |it: &Action| matches!(it, Action::Report(Report::PreloadFailed { .. }));
+        self.actions.iter().any(failed)
+    }
+
+    /// How often memory was to be measured.
+    pub(super) fn measurements(&self) -> usize {
+        self.actions.iter().filter(|it| matches!(it, Action::Measure { .. })).count()
+    }
+
+    pub(super) fn woke_late(&self) -> bool {
+        let late = |it: &Action| matches!(it, Action::Report(Report::WokeLate { .. }));
+        self.actions.iter().any(late)
+    }
+
     pub(super) fn reload_failed(&self) -> bool {
         let failed =
             |action: &Action| matches!(action, Action::Report(Report::ReloadFailed { .. }));
         self.actions.iter().filter(|action| failed(action)).count() == 1
     }
 
-    pub(super) fn take_killed(&mut self) -> Vec<usize> {
-        let killed = self.actions.extract_if(.., |action| matches!(action, Action::Kill { .. }));
-        killed
+    #[track_caller]
+    pub(super) fn assert_killed(&mut self, expected: &[usize]) {
+        let killed = self.actions.extract_if(.., |it| matches!(it, Action::Kill { .. }));
+        let killed: Vec<usize> = killed
             .filter_map(|action| match action {
-                Action::Kill { nr } => Some(nr),
+                Action::Kill { nr, .. } => Some(nr),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(killed, expected);
+    }
+
+    /// Whose request was ended.
+    #[track_caller]
+    pub(super) fn assert_expired(&mut self, expected: &[usize]) {
+        let expired = self.actions.extract_if(.., |it| matches!(it, Action::Expire { .. }));
+        let expired: Vec<usize> = expired
+            .filter_map(|action| match action {
+                Action::Expire { nr, .. } => Some(nr),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(expired, expected);
+    }
+
+    pub(super) fn take_zygote_forks(&mut self) -> Vec<u32> {
+        let asked = self.actions.extract_if(.., |it| matches!(it, Action::ForkZygote { .. }));
+        asked
+            .filter_map(|action| match action {
+                Action::ForkZygote { generation } => Some(generation),
                 _ => None,
             })
             .collect()
@@ -250,10 +373,26 @@ impl Scenario {
 
     fn forking(&self) -> Vec<(usize, u32)> {
         let forking = self.fleet.slots().filter_map(|(nr, slot)| match slot {
-            Slot::Forking { generation } => Some((nr, *generation)),
+            Slot::Forking { generation, .. } => Some((nr, *generation)),
             _ => None,
         });
         forking.collect()
+    }
+
+    /// The number of the one that is booting; the last of them.
+    pub(super) fn last_forked(&self) -> usize {
+        let booting = self.in_state(|slot| matches!(slot, Slot::Booting { .. }));
+        *booting.last().expect("somebody boots")
+    }
+
+    /// Who became ready last.
+    pub(super) fn youngest_ready(&self) -> usize {
+        let ready = self.fleet.slots().filter_map(|(nr, slot)| Some((slot.ready_since()?, nr)));
+        ready.max().expect("somebody is ready").1
+    }
+
+    pub(super) fn ready_count(&self) -> usize {
+        self.in_state(Slot::is_ready).len()
     }
 
     /// Who will serve: number and generation.
@@ -277,6 +416,14 @@ impl Scenario {
     pub(super) fn last_reason(&self) -> Option<Reason> {
         self.actions.iter().rev().find_map(|action| match action {
             Action::Report(Report::Exited { reason, .. }) => Some(*reason),
+            _ => None,
+        })
+    }
+
+    /// Why the last zygote to go is gone.
+    pub(super) fn zygote_reason(&self) -> Option<Reason> {
+        self.actions.iter().rev().find_map(|action| match action {
+            Action::Report(Report::ZygoteExited { reason, .. }) => Some(*reason),
             _ => None,
         })
     }

@@ -1,6 +1,6 @@
-//! A simulated worker process, and the code that it runs.
+//! Simulated processes, and the code that they run.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use ironhorn_unix::{Exit, Monotonic};
 
@@ -49,13 +49,46 @@ pub(crate) fn death(random: &mut Random) -> Exit {
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) nr: usize,
+    pub(crate) generation: u32,
+    pub(crate) born: Monotonic,
     pub(crate) ready: bool,
-    /// Since when it runs a request that will never end.
+    /// Since when it runs a request that will not end by itself.
     pub(crate) stuck_since: Option<Monotonic>,
+    /// Until when that request has asked for time.
+    pub(crate) extended_until: Option<Monotonic>,
+    /// The request that was ended last, by the moment since when it had been running.
+    pub(crate) ended: Option<Monotonic>,
+    /// Its client was told so.
+    pub(crate) expired: bool,
     /// Since when it does nothing at all.
     pub(crate) stopped_since: Option<Monotonic>,
     /// Will not do what it is told.
     pub(crate) deaf: bool,
+    /// Was told to leave, whether it heard it or not.
+    pub(crate) told: bool,
+    /// Was told to leave because it was worn.
+    pub(crate) recycled: bool,
+    /// Bytes that it takes in a second.
+    pub(crate) growth: u64,
+}
+
+impl Process {
+    pub(crate) fn memory(&self, now: Monotonic) -> u64 {
+        let lived = now.since(self.born).as_secs();
+        100_000 + self.growth * lived
+    }
+}
+
+/// A zygote process.
+#[derive(Debug)]
+pub(crate) struct Zygote {
+    pub(crate) generation: u32,
+    /// What it has imported.
+    pub(crate) code: Code,
+    pub(crate) ready: bool,
+    pub(crate) stopped: bool,
+    /// The forks that it was asked for and has not answered.
+    pub(crate) asked: VecDeque<usize>,
 }
 
 /// What will happen to a process, or to the world.
@@ -66,8 +99,11 @@ pub(crate) enum Happening {
     DrainsByItself,
     ClosesItsChannel,
     GetsStuck,
+    ComesBack,
     IsStopped,
     TurnsDeaf,
+    WearsOut,
+    Forks,
 }
 
 impl Happening {
@@ -80,19 +116,32 @@ impl Happening {
 
     /// What may befall a worker that serves, in times of trouble.
     pub(crate) fn any(random: &mut Random) -> (Duration, Self) {
-        let after = match random.below(3) {
-            0 => random.between(0, 2_000),
-            1 => random.between(0, 20_000),
-            _ => random.between(0, 200_000),
-        };
-        let what = match random.below(8) {
+        let what = match random.below(10) {
             0 => Self::DrainsByItself,
             1 => Self::ClosesItsChannel,
             2 => Self::GetsStuck,
             3 => Self::IsStopped,
             4 => Self::TurnsDeaf,
+            5 | 6 => Self::WearsOut,
             _ => Self::dies(death(random)),
         };
-        (Duration::from_millis(after), what)
+        (some_time(random), what)
     }
+
+    /// What may befall a zygote.
+    pub(crate) fn any_to_zygote(random: &mut Random) -> (Duration, Self) {
+        let what = match random.below(4) {
+            0 => Self::IsStopped,
+            _ => Self::dies(death(random)),
+        };
+        (some_time(random), what)
+    }
+}
+
+fn some_time(random: &mut Random) -> Duration {
+    Duration::from_millis(match random.below(3) {
+        0 => random.between(0, 2_000),
+        1 => random.between(0, 20_000),
+        _ => random.between(0, 200_000),
+    })
 }

@@ -1,8 +1,13 @@
 //! Everything around the fleet: time, processes, an operator with a heavy hand.
 
+mod check;
+mod perform;
+mod processes;
+mod trouble;
+
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap, VecDeque},
+    collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
     io::{self, Write},
     time::Duration,
 };
@@ -10,17 +15,18 @@ use std::{
 use ironhorn_master::{
     Options,
     command::Command,
-    fleet::{Action, Event, Fleet, Glance},
-    slot::Slot,
+    fleet::{Action, Event, Fleet, Glance, State},
 };
-use ironhorn_unix::{Exit, Monotonic, Pid, Signal, ToWorker};
+use ironhorn_unix::{Exit, Monotonic};
 
 use crate::{
-    process::{Code, Happening, Process},
+    process::{Code, Happening, Process, Zygote},
     random::Random,
 };
+use check::Window;
 
 pub(crate) const GRACEFUL: Duration = Duration::from_secs(20);
+pub(crate) const LONGEST_DELAY: Duration = Duration::from_secs(10);
 const CAPACITY: usize = 24;
 const KILLED: Exit = Exit::Signal { signal: 9, core_dumped: false };
 
@@ -32,9 +38,13 @@ pub(crate) struct World {
     pub(crate) settings_are_wrong: bool,
     pub(crate) exited: Option<i32>,
     pub(crate) ever_ready: bool,
-    fleet: Fleet,
+    pub(crate) keeps_trying: bool,
+    pub(crate) fleet: Fleet,
     now: Monotonic,
     processes: BTreeMap<i32, Process>,
+    zygotes: BTreeMap<i32, Zygote>,
+    /// The new master that this one has started.
+    successor: Option<i32>,
     /// What will happen when, to whom; in order of time, then of decision.
     agenda: BinaryHeap<Reverse<(Monotonic, u64, i32, Happening)>>,
     decisions: u64,
@@ -42,8 +52,21 @@ pub(crate) struct World {
     next_pid: i32,
     next_trouble: Monotonic,
     /// When the fleet forked, and when it was commanded: a busy loop would show here.
-    forks: VecDeque<Monotonic>,
-    commands: VecDeque<Monotonic>,
+    forks: Window,
+    commands: Window,
+    zygote_forks: BTreeMap<u32, Window>,
+    failed_recycles: Window,
+    /// When an operator wanted somebody recycled.
+    wishes: Window,
+    /// Of the generations that were not dropped.
+    options: BTreeMap<u32, Options>,
+    dropped: BTreeSet<u32>,
+    /// Whether the machine was suspended, and the fleet has not noticed yet.
+    slept: bool,
+    /// Whether the server has said that it serves.
+    said_serving: bool,
+    /// Those who leave a delayed stop's time to load balancers.
+    asked_to_leave: BTreeSet<i32>,
     workers: usize,
     latest: u32,
     verbose: bool,
@@ -55,22 +78,34 @@ impl World {
         let workers = usize::try_from(random.between(1, 6)).expect("a small number");
         let code = if random.chance(80) { Code::GOOD } else { Code::any(&mut random) };
         let now = Monotonic::from_nanos(1_000_000_000_000);
+        let first = trouble::options(workers, &mut random);
         Self {
             trouble: false,
             code,
             settings_are_wrong: false,
             exited: None,
             ever_ready: false,
-            fleet: Fleet::new(options(workers, &mut random), CAPACITY),
+            keeps_trying: first.keep_trying,
+            fleet: Fleet::new(first.clone(), CAPACITY),
             now,
             processes: BTreeMap::new(),
+            zygotes: BTreeMap::new(),
+            successor: None,
             agenda: BinaryHeap::new(),
             decisions: 0,
             actions: VecDeque::new(),
             next_pid: 100,
             next_trouble: now,
-            forks: VecDeque::new(),
-            commands: VecDeque::new(),
+            forks: Window::new(1),
+            commands: Window::new(1),
+            zygote_forks: BTreeMap::new(),
+            failed_recycles: Window::new(10),
+            wishes: Window::new(10),
+            options: BTreeMap::from([(1, first)]),
+            dropped: BTreeSet::new(),
+            slept: false,
+            said_serving: false,
+            asked_to_leave: BTreeSet::new(),
             workers,
             latest: 1,
             verbose,
@@ -83,21 +118,29 @@ impl World {
     }
 
     pub(crate) fn command(&mut self, command: Command) {
-        self.commands.push_back(self.now);
+        self.commands.note(self.now);
+        if let Command::Recycle(_) = command {
+            self.wishes.note(self.now);
+        }
         self.tell(Event::Commanded(command));
     }
 
+    /// Workers and zygotes.
     pub(crate) fn living(&self) -> usize {
-        self.processes.len()
+        self.processes.len() + self.zygotes.len()
     }
 
     /// As many serve as should, and nobody else is there.
     pub(crate) fn is_at_rest(&self) -> bool {
         let ready = self.processes.values().filter(|process| process.ready).count();
+        let wanted = if self.fleet.state() == State::Retired { 0 } else { self.fleet.target() };
+        let preloads = self.options[&self.fleet.serving()].preload;
         !self.fleet.is_reloading()
-            && ready == self.fleet.target()
-            && self.living() == ready
+            && ready == wanted
+            && self.processes.len() == ready
             && self.ready() == ready
+            && self.zygotes.len() == usize::from(preloads)
+            && self.zygotes.values().all(|zygote| zygote.ready)
     }
 
     /// Whoever serves is of the newest generation, and the older ones are forgotten.
@@ -108,6 +151,12 @@ impl World {
                 .fleet
                 .slots()
                 .all(|(_, slot)| slot.generation().unwrap_or(self.latest) == self.latest)
+            && self.zygotes.values().all(|zygote| zygote.generation == self.latest)
+    }
+
+    /// What a zygote has imported, only a reload can replace.
+    pub(crate) fn is_bound_to_bad_code(&self) -> bool {
+        self.zygotes.values().any(|zygote| zygote.code == Code::DiesSoon)
     }
 
     pub(crate) fn run_for(&mut self, time: Duration) {
@@ -133,6 +182,8 @@ impl World {
         let deadline = self.fleet.next_deadline();
         let trouble = self.trouble.then_some(self.next_trouble);
         let next = [due, deadline, trouble].into_iter().flatten().min();
+        // Who has slept over the end has still to do what was due before it.
+        let end = end.max(self.now);
         let Some(next) = next.filter(|next| *next <= end) else { return false };
         self.now = self.now.max(next);
         if trouble == Some(next) {
@@ -152,6 +203,8 @@ impl World {
             nr: process.nr,
             heartbeat: process.stopped_since.unwrap_or(self.now),
             busy_since: process.stuck_since,
+            extended_until: process.extended_until,
+            expired: process.expired,
             request: "GET /".to_owned(),
         });
         self.tell(Event::Woke { board: board.collect() });
@@ -159,87 +212,14 @@ impl World {
         assert!(deadline.is_none_or(|at| at > self.now), "woken and to be woken again at once");
     }
 
-    /// An operator or a machine does something.
-    fn make_trouble(&mut self) {
-        let pause = if self.random.chance(30) { 50 } else { 10_000 };
-        self.next_trouble = self.now + Duration::from_millis(self.random.between(1, pause));
-        match self.random.below(12) {
-            0..=2 => {
-                self.settings_are_wrong = self.random.chance(20);
-                self.command(Command::Reload);
-            }
-            3..=5 => self.code = Code::any(&mut self.random),
-            6 => self.command(Command::Add),
-            7 => self.command(Command::Remove),
-            8 => self.command(Command::ReopenLogs),
-            9 => self.command(Command::Unavailable(Signal::SIGUSR2)),
-            10 => {
-                let slept = Duration::from_secs(self.random.between(1, 7_200));
-                self.now = self.now + slept;
-                self.note(&format!("slept {slept:?}"));
-            }
-            _ => {
-                let workers = self.random.between(1, 6);
-                self.workers = usize::try_from(workers).expect("a small number");
-            }
-        }
-    }
-
-    fn happen(&mut self, pid: i32, happening: Happening) {
-        let Some(process) = self.processes.get_mut(&pid) else { return };
-        let nr = process.nr;
-        let now = self.now;
-        // A process that is stopped does nothing but die.
-        if process.stopped_since.is_some() && !matches!(happening, Happening::Dies { .. }) {
-            return;
-        }
-        match happening {
-            Happening::BecomesReady => {
-                process.ready = true;
-                self.ever_ready |= self.slot_is_booting(nr);
-                self.tell(Event::Ready { nr });
-            }
-            Happening::Dies { code, signal } => {
-                self.processes.remove(&pid);
-                let exit = match signal {
-                    0 => Exit::Code(code),
-                    signal => Exit::Signal { signal, core_dumped: false },
-                };
-                if self.random.chance(50) {
-                    self.tell(Event::ChannelClosed { nr });
-                }
-                self.tell(Event::Exited { nr, exit, requests: 0 });
-            }
-            Happening::DrainsByItself => {
-                self.leave(pid);
-                self.tell(Event::Draining { nr });
-            }
-            Happening::ClosesItsChannel => self.tell(Event::ChannelClosed { nr }),
-            Happening::GetsStuck => {
-                process.stuck_since = Some(now);
-                process.deaf = true;
-            }
-            Happening::IsStopped => {
-                process.stopped_since = Some(now);
-                process.deaf = true;
-            }
-            Happening::TurnsDeaf => process.deaf = true,
-        }
-    }
-
-    fn slot_is_booting(&self, nr: usize) -> bool {
-        self.fleet.slots().any(|(at, slot)| at == nr && matches!(slot, Slot::Booting { .. }))
-    }
-
     fn plan(&mut self, after: Duration, pid: i32, happening: Happening) {
         self.decisions += 1;
         self.agenda.push(Reverse((self.now + after, self.decisions, pid, happening)));
     }
 
-    /// Finishes what it has and exits.
-    fn leave(&mut self, pid: i32) {
-        let after = Duration::from_millis(self.random.between(0, 3_000));
-        self.plan(after, pid, Happening::dies(Exit::Code(0)));
+    /// Between two numbers of milliseconds.
+    fn millis(&mut self, first: u64, last: u64) -> Duration {
+        Duration::from_millis(self.random.between(first, last))
     }
 
     /// Tells the fleet, does what it says, and checks what must never happen.
@@ -254,141 +234,15 @@ impl World {
                 let actions = self.fleet.handle(event, self.now);
                 self.fleet.check_invariants(self.now);
                 self.check_strength(before - gone, &actions);
+                self.check_reports(&actions);
                 self.actions.extend(actions);
                 before = self.ready();
             }
-            let Some(action) = self.actions.pop_front() else { return };
+            let Some(action) = self.actions.pop_front() else { break };
             self.note(&format!("    {action:?}"));
-            next = self.carry_out(action);
+            next = self.perform(action);
         }
-    }
-
-    fn ready(&self) -> usize {
-        self.fleet.slots().filter(|(_, slot)| slot.is_ready()).count()
-    }
-
-    fn leaves_by_itself(&self, event: &Event) -> usize {
-        let (Event::Draining { nr } | Event::Exited { nr, .. }) = event else { return 0 };
-        usize::from(self.fleet.slots().any(|(at, slot)| at == *nr && slot.is_ready()))
-    }
-
-    /// Neither a reload nor a smaller number of workers ever takes more than the surplus away.
-    fn check_strength(&self, before: usize, actions: &[Action]) {
-        let ending = actions.iter().any(|action| matches!(action, Action::StopListening));
-        let killed = actions.iter().filter(|action| match action {
-            Action::Kill { nr } => self.processes.values().any(|it| it.nr == *nr && it.ready),
-            _ => false,
-        });
-        let left = self.ready() + killed.count();
-        let wanted = before.min(self.fleet.target());
-        assert!(ending || left >= wanted, "{left} serve after a step, of {before} before it");
-    }
-
-    fn carry_out(&mut self, action: Action) -> Option<Event> {
-        match action {
-            Action::Fork { nr, .. } => return Some(self.fork(nr)),
-            Action::Tell { nr, message } => self.hear(nr, message),
-            Action::Kill { nr } => {
-                let pid = self.pid_in(nr).expect("a worker that is killed is there");
-                let after = Duration::from_millis(self.random.between(0, 20));
-                self.plan(after, pid, Happening::dies(KILLED));
-            }
-            Action::Reload { generation } => return Some(self.reload(generation)),
-            Action::Exit(code) => {
-                assert_eq!(self.living(), 0, "the master leaves its workers behind");
-                self.exited = Some(code);
-            }
-            Action::Adopt { generation } => {
-                let known = self.fleet.generations().any(|living| living == generation);
-                assert!(known, "generation {generation} is adopted and gone");
-            }
-            Action::DropGeneration { .. }
-            | Action::ReopenLogs
-            | Action::StopListening
-            | Action::Describe(_)
-            | Action::Report(_) => {}
-        }
-        None
-    }
-
-    fn fork(&mut self, nr: usize) -> Event {
-        self.check_busy_loop();
-        assert_eq!(self.pid_in(nr), None, "two workers in slot {nr}");
-        if self.trouble && self.random.chance(10) {
-            return Event::ForkFailed { nr, error: "resource temporarily unavailable".to_owned() };
-        }
-        self.next_pid += 1;
-        let pid = self.next_pid;
-        self.processes.insert(
-            pid,
-            Process { nr, ready: false, stuck_since: None, stopped_since: None, deaf: false },
-        );
-        self.boot(pid);
-        Event::Forked { nr, pid: Pid::from_raw(pid) }
-    }
-
-    fn boot(&mut self, pid: i32) {
-        let within = if let Code::Boots { within } = self.code { within } else { 1_000 };
-        let booted = Duration::from_millis(self.random.between(1, within));
-        match self.code {
-            Code::Boots { .. } => {
-                self.plan(booted, pid, Happening::BecomesReady);
-                if self.trouble && self.random.chance(60) {
-                    let (after, happening) = Happening::any(&mut self.random);
-                    self.plan(booted + after, pid, happening);
-                }
-            }
-            Code::Fails(exit) => self.plan(booted, pid, Happening::dies(exit)),
-            Code::Hangs => {}
-            Code::DiesSoon => {
-                let lives = Duration::from_millis(self.random.between(0, 900));
-                self.plan(booted, pid, Happening::BecomesReady);
-                self.plan(booted + lives, pid, Happening::dies(Exit::Code(1)));
-            }
-        }
-    }
-
-    fn hear(&mut self, nr: usize, message: ToWorker) {
-        let pid = self.pid_in(nr).expect("a worker that is told something is there");
-        if self.processes[&pid].deaf {
-            return;
-        }
-        match message {
-            ToWorker::Retire | ToWorker::RetireLast | ToWorker::Stop => self.leave(pid),
-            ToWorker::Quit => {
-                let after = Duration::from_millis(self.random.between(0, 50));
-                self.plan(after, pid, Happening::dies(Exit::Code(0)));
-            }
-            ToWorker::ReopenLogs => {}
-        }
-    }
-
-    fn reload(&mut self, generation: u32) -> Event {
-        if self.settings_are_wrong {
-            let result = Err("wrong".to_owned());
-            return Event::Reloaded { generation, result, kept: Vec::new() };
-        }
-        self.latest = generation;
-        let kept = self.fleet.generations().filter(|_| self.random.chance(80)).collect();
-        let result = Ok(options(self.workers, &mut self.random));
-        Event::Reloaded { generation, result, kept }
-    }
-
-    fn pid_in(&self, nr: usize) -> Option<i32> {
-        self.processes.iter().find(|(_, process)| process.nr == nr).map(|(pid, _)| *pid)
-    }
-
-    /// In a second, each worker may be forked a few times, and each command may fork some.
-    fn check_busy_loop(&mut self) {
-        self.forks.push_back(self.now);
-        for times in [&mut self.forks, &mut self.commands] {
-            while times.front().is_some_and(|at| self.now.since(*at) > Duration::from_secs(1)) {
-                times.pop_front();
-            }
-        }
-        let strength = CAPACITY.min(2 * self.fleet.target().max(6));
-        let most = 6 * strength + 10 * self.commands.len();
-        assert!(self.forks.len() <= most, "{} forks in a second", self.forks.len());
+        self.check_people();
     }
 
     fn note(&self, text: &str) {
@@ -396,15 +250,5 @@ impl World {
             let at = self.now.since(Monotonic::from_nanos(0)).as_secs_f64();
             let _ = writeln!(io::stderr(), "{at:>12.3} {text}");
         }
-    }
-}
-
-fn options(workers: usize, random: &mut Random) -> Options {
-    Options {
-        workers,
-        timeout: Some(Duration::from_secs(30)),
-        graceful_timeout: GRACEFUL,
-        boot_timeout: Some(Duration::from_secs(60)),
-        reload_surge: usize::try_from(random.between(1, 3)).expect("a small number"),
     }
 }

@@ -6,18 +6,25 @@
 use std::{
     fmt::Write as _,
     io::{self, BufRead, BufReader, Write as _},
-    os::unix::net::UnixStream,
-    sync::Mutex,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixListener, UnixStream},
+    },
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
-use ironhorn_master::{Options, command::master_signals, run};
+use ironhorn_master::{Inputs, Options, command::master_signals, run};
 use ironhorn_unix::{Forked, Monotonic, NoHooks, Pid, Signal, Signals, exit_now, fork};
 use log::{
     Level, LevelFilter, Log, Metadata, Record,
-    kv::{self, Key, Value, VisitSource},
+    kv::{self, Key, VisitSource},
 };
 use nix::sys::wait::{WaitStatus, waitpid};
+use serde_json::Value;
 
 use crate::worker::{Conduct, Pretender};
 
@@ -31,6 +38,12 @@ pub(crate) fn options(workers: usize) -> Options {
         graceful_timeout: PATIENCE,
         boot_timeout: Some(PATIENCE),
         reload_surge: 1,
+        max_memory: None,
+        max_memory_hard: None,
+        max_lifetime: None,
+        preload: false,
+        shutdown_delay: Duration::ZERO,
+        keep_trying: false,
     }
 }
 
@@ -41,31 +54,73 @@ pub(crate) struct Server {
     lines: Vec<String>,
     /// Lines before this one were waited for.
     next: usize,
-    gate: UnixStream,
+    pub(crate) gate: UnixStream,
+    bell: UnixStream,
+    /// Where operators connect.
+    control: SocketAddr,
 }
 
 impl Server {
     /// Forks a master whose generations behave as said.
     pub(crate) fn start(options: Options, conducts: &[Conduct]) -> Self {
+        Self::start_with(options, conducts, false)
+    }
+
+    /// As [`Server::start`]; a new master `upgrades` it if asked to.
+    pub(crate) fn start_with(options: Options, conducts: &[Conduct], upgrades: bool) -> Self {
         let (log, to_test) = UnixStream::pair().expect("a pair");
         let (gate, at_gate) = UnixStream::pair().expect("a pair");
+        let (bell, at_bell) = UnixStream::pair().expect("a pair");
+        at_bell.set_nonblocking(true).expect("a mode");
+        let listener = UnixListener::bind_addr(&a_name()).expect("a name of its own");
+        let control = listener.local_addr().expect("an address");
         let forked = fork(&NoHooks).expect("a fork");
         let master = match forked {
             Forked::Parent { child } => child,
             Forked::Child { mask } => {
-                drop((log, gate));
+                drop((log, gate, bell));
                 *LOG.lock().expect("one thread") = Some(to_test);
                 std::panic::set_hook(Box::new(|panic| log::info!("{panic}")));
                 let signals = Signals::install(&master_signals()).expect("signals");
                 mask.unblock();
                 let conducts = conducts.to_vec();
-                let mut host = Pretender { options: options.clone(), conducts, gate: at_gate };
-                exit_now(run(&mut host, options, signals));
+                let mut host = Pretender {
+                    options: options.clone(),
+                    conducts,
+                    gate: at_gate,
+                    bell: at_bell,
+                    upgrades,
+                    preloaded: None,
+                };
+                exit_now(run(&mut host, options, Inputs { signals, control: Some(listener) }));
             }
         };
         log.set_read_timeout(Some(PATIENCE)).expect("a limit");
+        gate.set_read_timeout(Some(PATIENCE)).expect("a limit");
         let log = BufReader::new(log);
-        Self { master, reaped: false, log, lines: Vec::new(), next: 0, gate }
+        Self { master, reaped: false, log, lines: Vec::new(), next: 0, gate, bell, control }
+    }
+
+    /// Has the host called.
+    pub(crate) fn ring(&mut self, tone: u8) {
+        self.bell.write_all(&[tone]).expect("the master listens");
+    }
+
+    /// A connection to the control socket.
+    pub(crate) fn connect(&self) -> Operator {
+        Operator::new(UnixStream::connect_addr(&self.control).expect("the master listens"))
+    }
+
+    /// What is answered to one request.
+    #[track_caller]
+    pub(crate) fn ask(&self, request: &Value) -> Value {
+        let mut operator = self.connect();
+        operator.say(&format!("{request}\n"));
+        operator.hear()
+    }
+
+    pub(crate) fn master(&self) -> Pid {
+        self.master
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -106,8 +161,24 @@ impl Server {
     #[track_caller]
     pub(crate) fn expect_ready(&mut self, workers: usize) {
         for _ in 0..workers {
-            self.expect(&["ready"]);
+            self.expect(&[" ready", "worker="]);
         }
+    }
+
+    /// As [`Server::expect`], after a signal.
+    #[track_caller]
+    pub(crate) fn expect_at_once(&mut self, signal: Signal, words: &[&str]) -> Monotonic {
+        self.signal(signal);
+        self.expect(words)
+    }
+
+    /// The process id in the last line that contains all `words`.
+    #[track_caller]
+    pub(crate) fn last_pid(&self, words: &[&str]) -> Pid {
+        let line = self.lines().filter(|line| has(line, words)).last();
+        let pid = line.and_then(|line| line.split_once("pid="));
+        let pid = pid.and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        Pid::from_raw(pid.expect("it was named"))
     }
 
     /// Reads on until the last process has gone.
@@ -141,11 +212,7 @@ impl Server {
     /// The process id of worker `nr`, as it last was ready.
     #[track_caller]
     pub(crate) fn pid_of(&self, nr: usize) -> Pid {
-        let worker = format!("worker={nr} ");
-        let line = self.lines().filter(|line| has(line, &["ready", &worker])).last();
-        let pid = line.and_then(|line| line.split_once("pid="));
-        let pid = pid.and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
-        Pid::from_raw(pid.expect("it was ready"))
+        self.last_pid(&[" ready", &format!("worker={nr} ")])
     }
 
     #[track_caller]
@@ -193,6 +260,47 @@ impl Drop for Server {
     }
 }
 
+/// An address that no other server has.
+fn a_name() -> SocketAddr {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("ironhorn-supervise-{}-{count}", std::process::id());
+    SocketAddr::from_abstract_name(name).expect("a short name")
+}
+
+/// Somebody at the control socket.
+pub(crate) struct Operator(BufReader<UnixStream>);
+
+impl Operator {
+    fn new(stream: UnixStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+        Self(BufReader::new(stream))
+    }
+
+    pub(crate) fn say(&mut self, text: &str) {
+        self.0.get_mut().write_all(text.as_bytes()).expect("the master listens");
+    }
+
+    /// The answer.
+    #[track_caller]
+    pub(crate) fn hear(&mut self) -> Value {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("an answer");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    }
+
+    /// Waits until the master has closed the connection without a word.
+    #[track_caller]
+    pub(crate) fn expect_dropped(&mut self) {
+        let mut line = String::new();
+        match self.0.read_line(&mut line) {
+            Ok(0) => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+            other => panic!("{other:?}: {line:?}"),
+        }
+    }
+}
+
 fn has(line: &str, words: &[&str]) -> bool {
     words.iter().all(|word| line.contains(word))
 }
@@ -230,7 +338,7 @@ impl Log for ToTest {
 struct Line(String);
 
 impl<'kvs> VisitSource<'kvs> for Line {
-    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
         let value = value.to_string();
         let written = if value.contains(' ') {
             write!(self.0, " {key}={value:?}")

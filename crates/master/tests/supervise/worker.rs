@@ -4,14 +4,21 @@ use std::{
     fs,
     io::Read,
     os::{
-        fd::{AsRawFd, RawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
         unix::net::UnixStream,
     },
     path::Path,
+    time::Duration,
 };
 
-use ironhorn_master::{Host, Options, WorkerSeat};
-use ironhorn_unix::{ForkHooks, Monotonic, NoHooks, Received, Signal, State, ToMaster, ToWorker};
+use ironhorn_master::{
+    About, Attended, Host, Options, WorkerSeat, ZygoteSeat,
+    report::{Report, Who},
+};
+use ironhorn_unix::{
+    ForkHooks, Forked, Monotonic, NoHooks, Pid, Received, Signal, StackFile, State, ToMaster,
+    ToWorker, answer_examinations, close_request, exit_now, fork, open_request,
+};
 use log::{error, info};
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 
@@ -24,16 +31,24 @@ pub(crate) enum Conduct {
     FailToBoot(i32),
     /// Never ready.
     HangInBoot,
+    /// Ready when the test opens the gate.
+    BootAtGate,
     /// Panic instead of being ready.
     Panic,
     /// Exit as soon as ready.
     DieOnceReady,
-    /// One is in a request that never ends.
+    /// One is in a request that never ends. The gate is its client's connection.
     GetStuck { nr: usize },
+    /// One is in a request that ends when the test opens the gate. Others are told nothing of it.
+    Work { nr: usize },
+    /// Crash as soon as ready, with something in the file of stacks.
+    Crash,
     /// One lets go of its channel and stays.
     CloseChannel { nr: usize },
     /// Ready, and deaf to everything.
     Deaf,
+    /// As deaf, and doesn't even say what it does.
+    Unexaminable,
     /// Asked to leave, one waits for the test to open the gate.
     FinishAtGate { nr: usize },
     /// There is no such generation: the settings are wrong.
@@ -45,6 +60,12 @@ pub(crate) struct Pretender {
     /// Of each generation; the last one's goes for all that follow.
     pub(crate) conducts: Vec<Conduct>,
     pub(crate) gate: UnixStream,
+    /// What the host is called for.
+    pub(crate) bell: UnixStream,
+    /// Whether a new master can be started.
+    pub(crate) upgrades: bool,
+    /// What this process has imported, as a zygote or from one.
+    pub(crate) preloaded: Option<u32>,
 }
 
 impl Pretender {
@@ -72,11 +93,31 @@ impl Host for Pretender {
         true
     }
 
+    fn about(&self) -> About {
+        About {
+            version: "9.9".to_owned(),
+            app: "pretended:app".to_owned(),
+            directory: "/".to_owned(),
+            listeners: vec!["127.0.0.1:80".to_owned()],
+        }
+    }
+
     fn run_worker(&mut self, seat: WorkerSeat) -> i32 {
         let (worker, generation, conduct) =
             (seat.nr, seat.generation, self.conduct(seat.generation));
-        info!(worker, generation, descriptors = descriptors(); "booting");
+        let preloaded = self.preloaded == Some(generation);
+        let ppid = nix::unistd::getppid();
+        info!(worker, generation, preloaded, ppid:%, descriptors = descriptors(); "booting");
+        // It keeps the channel open.
+        if !matches!(conduct, Conduct::CloseChannel { .. } | Conduct::Unexaminable) {
+            answer_examinations(&seat.slot, &seat.channel).expect("the first to answer");
+        }
+        write_stacks(&seat.stacks, &format!("stacks of worker {worker}"));
+        if self.options.preload != preloaded {
+            error!(worker, generation; "the app was imported by somebody else");
+        }
         match conduct {
+            _ if preloaded => {}
             Conduct::FailToBoot(code) => {
                 if seat.board.claim_boot_report(generation, Monotonic::now()) {
                     info!(worker, generation; "traceback");
@@ -84,6 +125,7 @@ impl Host for Pretender {
                 return code;
             }
             Conduct::HangInBoot => wait_for_ever(),
+            Conduct::BootAtGate => self.gate.read_exact(&mut [0]).expect("the gate opens"),
             Conduct::Panic => panic!("on purpose"),
             _ => {}
         }
@@ -92,14 +134,28 @@ impl Host for Pretender {
         seat.channel.send(ToMaster::Ready).expect("the master is there");
         match conduct {
             Conduct::DieOnceReady => return 7,
-            Conduct::Deaf => wait_for_ever(),
+            Conduct::Crash => {
+                seat.mask.unblock();
+                let _ = ironhorn_unix::kill(Pid::this(), Signal::SIGABRT);
+                wait_for_ever();
+            }
+            Conduct::Deaf | Conduct::Unexaminable => wait_for_ever(),
             Conduct::GetStuck { nr } if nr == worker => {
                 for _ in 0..3 {
                     seat.slot.begin_request(b"GET", b"/", Monotonic::now());
                     seat.slot.end_request();
                 }
+                seat.mask.unblock();
                 seat.slot.begin_request(b"GET", b"/slow?a=b", Monotonic::now());
+                open_request(self.gate.as_raw_fd(), false);
                 wait_for_ever();
+            }
+            Conduct::Work { nr } if nr == worker => {
+                seat.slot.begin_request(b"GET", b"/work", Monotonic::now());
+                info!(worker, generation; "working");
+                self.gate.read_exact(&mut [0]).expect("the gate opens");
+                close_request();
+                seat.slot.end_request();
             }
             Conduct::CloseChannel { nr } if nr == worker => {
                 drop(seat.channel);
@@ -112,6 +168,65 @@ impl Host for Pretender {
 
     fn fork_hooks(&self) -> &dyn ForkHooks {
         &NoHooks
+    }
+
+    fn preload(&mut self, seat: &ZygoteSeat) -> Result<(), i32> {
+        let generation = seat.generation;
+        info!(generation, descriptors = descriptors(); "importing");
+        write_stacks(&seat.stacks, "stacks of the zygote");
+        match self.conduct(generation) {
+            Conduct::FailToBoot(code) => return Err(code),
+            Conduct::HangInBoot => wait_for_ever(),
+            Conduct::Panic => panic!("on purpose"),
+            _ => {}
+        }
+        self.preloaded = Some(generation);
+        Ok(())
+    }
+
+    fn request_lost(&mut self, _: u32, request: &str, _: Duration, status: Option<u16>) {
+        info!(request, status:?; "lost");
+    }
+
+    fn before_fork(&mut self, nr: usize, generation: u32) {
+        info!(worker = nr, generation; "about to fork");
+    }
+
+    fn observe(&mut self, report: &Report) {
+        if let Report::Exited { who: Who { nr, .. }, .. } = report {
+            info!(worker = nr; "observed");
+        }
+    }
+
+    fn upgrade(&mut self) -> Result<Pid, String> {
+        if !self.upgrades {
+            return Err("not here".to_owned());
+        }
+        match fork(&NoHooks) {
+            Ok(Forked::Parent { child }) => Ok(child),
+            Ok(Forked::Child { mask: _mask }) => {
+                let _ = self.gate.read_exact(&mut [0]);
+                exit_now(5)
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn take_back(&mut self) {
+        info!("taken back");
+    }
+
+    fn attention(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.bell.as_fd())
+    }
+
+    /// A bell that rings wants a reload; once it has rung, it wants to be asked again.
+    fn attend(&mut self, now: Monotonic) -> Attended {
+        let mut rung = [0];
+        let reload = matches!((&self.bell).read(&mut rung), Ok(1)) && rung[0] == b'r';
+        let again = (rung[0] == b'a').then(|| now + Duration::from_millis(20));
+        info!(reload; "attended");
+        Attended { again, reload }
     }
 
     fn reopen_logs(&mut self) {
@@ -169,6 +284,11 @@ impl Pretender {
 fn watch(poll: &Poll, fd: RawFd, token: usize) {
     let watched = poll.registry().register(&mut SourceFd(&fd), Token(token), Interest::READABLE);
     watched.expect("watched");
+}
+
+/// What Python would write when it is asked.
+fn write_stacks(file: &StackFile, text: &str) {
+    nix::unistd::write(file, text.as_bytes()).expect("it can be written");
 }
 
 fn wait_for_ever() -> ! {

@@ -13,6 +13,8 @@ pub(crate) struct Constants<'py> {
     pub(crate) file_wrapper: Bound<'py, PyAny>,
     /// `wsgi.input` of a request without content
     pub(crate) empty_input: Bound<'py, PyAny>,
+    /// `ironhorn.extend_timeout`
+    pub(crate) extend_timeout: Bound<'py, PyAny>,
     /// Whether the server may run the app in another process at the same time.
     pub(crate) multiprocess: bool,
 }
@@ -53,6 +55,7 @@ pub(super) fn template<'py>(
             ("wsgi.run_once", flag(false)),
             ("wsgi.file_wrapper", constants.file_wrapper.clone()),
             ("wsgi.input_terminated", flag(true)),
+            ("ironhorn.extend_timeout", constants.extend_timeout.clone()),
         ],
     )
 }

@@ -21,7 +21,6 @@ const READS: usize = 16;
 pub(super) struct Text {
     sequence: AtomicU32,
     length: AtomicU32,
-    padding: [u64; 2],
     words: [AtomicU64; WORDS],
 }
 
@@ -97,7 +96,6 @@ mod tests {
         Text {
             sequence: AtomicU32::new(0),
             length: AtomicU32::new(0),
-            padding: [0; 2],
             words: [const { AtomicU64::new(0) }; WORDS],
         }
     }

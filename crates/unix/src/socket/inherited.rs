@@ -1,7 +1,11 @@
-//! A listener made by another program: `fd://N`, for socket activation and tests.
+//! A listener made by another program: `fd://N`, for socket activation and tests; and what a master
+//! hands over to the one that takes its place.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::sys::socket::{self, sockopt};
@@ -9,6 +13,66 @@ use socket2::{Socket, Type};
 
 use super::address::Address;
 use super::error::{BindError, InheritedFault};
+use super::listener::{Listener, Local};
+use super::unix_path::Inode;
+
+impl Listener {
+    /// What another program must know to adopt this listener, whose descriptor it inherits under
+    /// the same number: `FD=ADDRESS`, or `FD,DEVICE,INODE=unix:PATH` with a file.
+    pub fn bequest(&self) -> OsString {
+        let mut text = self.as_raw_fd().to_string();
+        if let Some(Inode(device, inode)) = self.inode() {
+            text += &format!(",{device},{inode}");
+        }
+        let mut text = OsString::from(text + "=");
+        match self.local() {
+            // Absolute: the other program may start in another directory.
+            Local::Unix(path) => {
+                text.push("unix:");
+                text.push(path);
+            }
+            _ => text.push(self.address().to_string()),
+        }
+        text
+    }
+
+    /// Takes over the listener that a [`bequest`](Self::bequest) describes, and with it the
+    /// descriptor of that number.
+    pub fn adopt(bequest: &OsStr) -> io::Result<Self> {
+        let faulty = || {
+            let text = format!("\"{}\" describes no listener", bequest.display());
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        };
+        let (number, file, address) = parse(bequest.as_bytes()).ok_or_else(faulty)?;
+        let copy = take(&address, number).map_err(io::Error::other)?;
+        // SAFETY: `take` has found a listening socket under this number. It was opened by the
+        // program that ran in this process before, to be adopted here and once: nothing in this
+        // program owns it, and if a false bequest makes that untrue, a descriptor is closed early,
+        // which breaks no memory.
+        drop(unsafe { OwnedFd::from_raw_fd(number) });
+        Self::inherited(copy, address, file)
+    }
+}
+
+fn parse(bequest: &[u8]) -> Option<(RawFd, Option<Inode>, Address)> {
+    let split = bequest.iter().position(|&byte| byte == b'=')?;
+    let (place, address) = (&bequest[..split], &bequest[split + 1..]);
+    let mut numbers = std::str::from_utf8(place).ok()?.split(',');
+    let number: RawFd = numbers.next()?.parse().ok().filter(|&number| number > 2)?;
+    let file = match (numbers.next(), numbers.next(), numbers.next()) {
+        (None, ..) => None,
+        (Some(device), Some(inode), None) => Some(Inode(device.parse().ok()?, inode.parse().ok()?)),
+        _ => return None,
+    };
+    let address = match address.strip_prefix(b"unix:") {
+        // Not as settings are read: an absolute path may be longer than what was bound.
+        Some(path) if path.starts_with(b"/") => {
+            Address::Unix(PathBuf::from(OsString::from_vec(path.to_vec())))
+        }
+        _ => std::str::from_utf8(address).ok()?.parse().ok()?,
+    };
+    Some((number, file, address))
+}
 
 /// A copy of the listening socket at descriptor `number`, closed on exec and nonblocking.
 ///

@@ -6,7 +6,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, eaccess};
@@ -16,7 +16,7 @@ use super::address::Address;
 use super::error::BindError;
 use super::inherited;
 use super::stream::Stream;
-use super::unix_path::{self, Inode, Occupant};
+use super::unix_path::{self, Inode, ListenerFile, Occupant};
 
 /// The mode of a unix socket when none is asked for: its owner and group connect.
 const DEFAULT_MODE: u32 = 0o660;
@@ -30,11 +30,13 @@ pub struct BindOptions {
     pub reuse_port: bool,
     /// Mode of a unix socket; None: 0660. The umask plays no part.
     pub mode: Option<u32>,
+    /// User and group of a unix socket's file; None: those of this process.
+    pub owner: Option<(u32, u32)>,
 }
 
 impl Default for BindOptions {
     fn default() -> Self {
-        Self { backlog: 2048, reuse_port: false, mode: None }
+        Self { backlog: 2048, reuse_port: false, mode: None, owner: None }
     }
 }
 
@@ -136,11 +138,16 @@ impl Listener {
     ///
     /// Not done on drop: workers drop their copies, and the file is the master's.
     pub fn unlink(&self) {
-        if let (Local::Unix(path), Some(file)) = (&self.local, self.file)
-            && Inode::of(path).is_ok_and(|found| found == file)
-        {
-            // It is of no use to anybody, and the next start replaces it.
-            let _ = fs::remove_file(path);
+        if let Some(file) = self.file() {
+            file.remove();
+        }
+    }
+
+    /// The socket file that this listener made.
+    pub fn file(&self) -> Option<ListenerFile> {
+        match (&self.local, self.file) {
+            (Local::Unix(path), Some(inode)) => Some(ListenerFile::new(path.clone(), inode)),
+            _ => None,
         }
     }
 
@@ -152,6 +159,11 @@ impl Listener {
             local: self.local.clone(),
             file: self.file,
         })
+    }
+
+    /// Which file it is that this listener made.
+    pub(super) fn inode(&self) -> Option<Inode> {
+        self.file
     }
 
     fn bind_unix(address: &Address, path: &Path, options: &BindOptions) -> Result<Self, BindError> {
@@ -166,7 +178,9 @@ impl Listener {
         socket.bind(&SockAddr::unix(path).map_err(failed)?).map_err(failed)?;
         // Between bind and listen a connect is refused, so nobody comes in under a laxer mode.
         let mode = Permissions::from_mode(options.mode.unwrap_or(DEFAULT_MODE) & 0o777);
-        let opened = fs::set_permissions(path, mode)
+        let (uid, gid) = options.owner.unzip();
+        let opened = lchown(path, uid, gid)
+            .and_then(|()| fs::set_permissions(path, mode))
             .and_then(|()| Inode::of(path))
             .and_then(|file| socket.listen(options.backlog).map(|()| file));
         match opened.and_then(|file| Self::over(socket, address, Some(file))) {
@@ -181,6 +195,19 @@ impl Listener {
     fn over(socket: Socket, address: &Address, file: Option<Inode>) -> io::Result<Self> {
         let local = Local::of(&socket)?;
         Ok(Self { socket, address: address.clone(), local, file })
+    }
+
+    /// One that another process has bound; `file` is the socket file that it made.
+    pub(super) fn inherited(
+        socket: Socket,
+        address: Address,
+        file: Option<Inode>,
+    ) -> io::Result<Self> {
+        let local = match &address {
+            Address::Unix(path) => Local::Unix(path.clone()),
+            _ => Local::of(&socket)?,
+        };
+        Ok(Self { socket, address, local, file })
     }
 
     fn accept_one(&self) -> io::Result<(Stream, Peer)> {
@@ -229,6 +256,12 @@ impl Peer {
             },
             None => Self::Unix,
         }
+    }
+}
+
+impl From<Listener> for OwnedFd {
+    fn from(listener: Listener) -> Self {
+        listener.socket.into()
     }
 }
 

@@ -4,10 +4,13 @@ mod address;
 mod error;
 mod inherited;
 mod listener;
+mod private;
 mod stream;
 mod unix_path;
 
 pub use address::{Address, AddressError};
 pub use error::{BindError, InheritedFault};
 pub use listener::{BindOptions, Listener, Local, Peer};
+pub use private::{SocketFile, bind_private, effective_uid, peer_uid};
 pub use stream::Stream;
+pub use unix_path::ListenerFile;

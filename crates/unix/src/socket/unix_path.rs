@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -12,12 +12,33 @@ use super::error::BindError;
 
 /// Device and inode of a socket file: who removes it must not remove its successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Inode(u64, u64);
+pub(super) struct Inode(pub(super) u64, pub(super) u64);
 
 impl Inode {
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         let found = fs::symlink_metadata(path)?;
         Ok(Self(found.dev(), found.ino()))
+    }
+}
+
+/// The socket file of a listener, for who may have no descriptor of it any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerFile {
+    path: PathBuf,
+    inode: Inode,
+}
+
+impl ListenerFile {
+    pub(super) fn new(path: PathBuf, inode: Inode) -> Self {
+        Self { path, inode }
+    }
+
+    /// Removes it, if it is still there and not replaced.
+    pub fn remove(&self) {
+        if Inode::of(&self.path).is_ok_and(|found| found == self.inode) {
+            // It is of no use to anybody, and the next start replaces it.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -1,8 +1,15 @@
 //! The channel tells each side of the other's death.
 
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::fd::AsFd;
 
-use ironhorn_unix::{Exit, Received, Signal, ToMaster, ToWorker, channel, kill, reset};
+use ironhorn_unix::{
+    Exit, FromZygote, Pid, Received, Signal, StackFile, ToMaster, ToWorker, ToZygote, WorkerEnd,
+    channel, kill, reset, zygote_channel,
+};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::resource::{Resource, setrlimit};
 
 use crate::{Case, await_readable, end_of, spawn_with};
 
@@ -10,6 +17,10 @@ pub(crate) const CASES: &[Case] = &[
     ("channel::the_workers_death_is_an_end_of_file", worker_dies),
     ("channel::the_masters_death_is_an_end_of_file", master_dies),
     ("channel::last_words_are_heard_before_the_end", last_words),
+    ("channel::descriptors_go_with_a_message", descriptors),
+    ("channel::an_end_that_was_passed_on_is_an_end", passed_on),
+    ("channel::descriptors_that_nobody_takes_are_closed", not_taken),
+    ("channel::descriptors_lost_are_an_error", lost),
     ("channel::sending_to_the_dead_is_no_sigpipe", no_sigpipe),
 ];
 
@@ -64,6 +75,97 @@ fn last_words() {
     assert_eq!(master.receive().unwrap(), Received::Message(ToMaster::Ready));
     assert_eq!(master.receive().unwrap(), Received::Message(ToMaster::Draining));
     assert_eq!(master.receive().unwrap(), Received::Closed);
+}
+
+fn descriptors() {
+    let (master, zygote) = zygote_channel().unwrap();
+    let (child, (master, zygote)) = spawn_with((master, zygote), |_, (master, zygote)| {
+        drop(master);
+        zygote.wait().unwrap();
+        let (received, fds) = zygote.receive_with_fds().unwrap();
+        assert_eq!(received, Received::Message(ToZygote::Fork { nr: 70_000 }));
+        assert_eq!(fds.len(), 4);
+        for (fd, text) in fds.iter().zip(["1", "2", "3", "4"]) {
+            let flags = fcntl(fd, FcntlArg::F_GETFD).unwrap();
+            assert_eq!(flags, FdFlag::FD_CLOEXEC.bits());
+            nix::unistd::write(fd, text.as_bytes()).unwrap();
+        }
+        assert_eq!(zygote.receive_with_fds().unwrap().0, Received::Nothing);
+        zygote.send(FromZygote::Forked { nr: 70_000, pid: Pid::this() }).unwrap();
+        zygote.wait().unwrap();
+        let (received, fds) = zygote.receive_with_fds().unwrap();
+        assert_eq!((received, fds.len()), (Received::Message(ToZygote::Fork { nr: 1 }), 0));
+        zygote.send(FromZygote::ForkFailed { nr: 1, errno: libc::EAGAIN }).unwrap();
+        zygote.wait().unwrap();
+        assert_eq!(zygote.receive_with_fds().unwrap().0, Received::Closed);
+        0
+    });
+    drop(zygote);
+    let (read, write) = nix::unistd::pipe().unwrap();
+    let fork = ToZygote::Fork { nr: 70_000 };
+    let error = master.send_with_fds(fork, &[write.as_fd(); 5]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    master.send_with_fds(fork, &[write.as_fd(); 4]).unwrap();
+    drop(write);
+    master.wait().unwrap();
+    let forked = FromZygote::Forked { nr: 70_000, pid: child };
+    assert_eq!(master.receive().unwrap(), Received::Message(forked));
+    master.send_with_fds(ToZygote::Fork { nr: 1 }, &[]).unwrap();
+    master.wait().unwrap();
+    let failed = FromZygote::ForkFailed { nr: 1, errno: libc::EAGAIN };
+    assert_eq!(master.receive().unwrap(), Received::Message(failed));
+    drop(master);
+    assert_eq!(end_of(child), Exit::Code(0));
+    let mut text = String::new();
+    File::from(read).read_to_string(&mut text).unwrap();
+    assert_eq!(text, "1234");
+}
+
+fn passed_on() {
+    let (master, zygote) = zygote_channel().unwrap();
+    let (child, (master, zygote)) = spawn_with((master, zygote), |_, (master, zygote)| {
+        drop(master);
+        zygote.wait().unwrap();
+        let (_, fds) = zygote.receive_with_fds().unwrap();
+        let [end, stacks] = <[_; 2]>::try_from(fds).unwrap();
+        let (end, stacks) = (WorkerEnd::from_fd(end), StackFile::from_fd(stacks).unwrap());
+        nix::unistd::write(&stacks, b"Thread 1\n").unwrap();
+        end.send(ToMaster::Examined).unwrap();
+        await_readable(&end);
+        assert_eq!(end.receive().unwrap(), Received::Message(ToWorker::Quit));
+        0
+    });
+    drop(zygote);
+    let (ours, theirs) = channel().unwrap();
+    let stacks = StackFile::new().unwrap();
+    let fds = [theirs.as_fd(), stacks.as_fd()];
+    master.send_with_fds(ToZygote::Fork { nr: 1 }, &fds).unwrap();
+    drop(theirs);
+    await_readable(&ours);
+    assert_eq!(ours.receive().unwrap(), Received::Message(ToMaster::Examined));
+    assert_eq!(stacks.take().unwrap(), "Thread 1\n");
+    assert_eq!(ours.receive().unwrap(), Received::Nothing);
+    ours.send(ToWorker::Quit).unwrap();
+    assert_eq!(end_of(child), Exit::Code(0));
+    assert_eq!(ours.receive().unwrap(), Received::Closed);
+}
+
+fn not_taken() {
+    let (master, zygote) = zygote_channel().unwrap();
+    let (read, write) = nix::unistd::pipe().unwrap();
+    master.send_with_fds(ToZygote::Fork { nr: 2 }, &[write.as_fd()]).unwrap();
+    drop(write);
+    assert_eq!(zygote.receive().unwrap(), Received::Message(ToZygote::Fork { nr: 2 }));
+    assert_eq!(nix::unistd::read(&read, &mut [0]), Ok(0));
+}
+
+fn lost() {
+    let (master, zygote) = zygote_channel().unwrap();
+    master.send_with_fds(ToZygote::Fork { nr: 3 }, &[zygote.as_fd()]).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, 3, 3).unwrap();
+    let error = zygote.receive_with_fds().unwrap_err();
+    let text = "descriptors that came with a message were lost: too many are open";
+    assert_eq!(error.to_string(), text);
 }
 
 fn no_sigpipe() {

@@ -5,11 +5,12 @@ use std::os::fd::AsFd;
 use ironhorn_unix::{Exit, Forked, NoHooks, Pid, Signal, exit_now, fork, kill, reap, reap_orphans};
 use nix::sys::prctl::set_child_subreaper;
 
-use crate::{Case, await_end, await_readable, end_of, spawn};
+use crate::{Case, await_end, await_readable, end_of, ended, spawn};
 
 pub(crate) const CASES: &[Case] = &[
     ("children::reap_tells_how_they_ended", how_they_ended),
     ("children::a_real_time_signal_has_no_name", real_time_signal),
+    ("children::the_most_memory_is_known_afterwards", peak_memory),
     ("children::orphans_are_reaped_and_known_ones_left", orphans),
 ];
 
@@ -39,6 +40,26 @@ fn real_time_signal() {
     assert_eq!(exit, Exit::Signal { signal: libc::SIGRTMIN() + 6, core_dumped: false });
 }
 
+fn peak_memory() {
+    const SIZE: usize = 64 << 20;
+    let modest = spawn(|_| 0);
+    let modest = ended(modest).peak_memory;
+    assert!(modest > 0);
+    let greedy = spawn(|_| {
+        let pages = vec![1_u8; SIZE];
+        let last = std::hint::black_box(&pages).last().copied();
+        drop(pages);
+        // Killed, it is no less known.
+        assert_eq!(last, Some(1));
+        kill(Pid::this(), Signal::SIGKILL).unwrap();
+        0
+    });
+    let ended = ended(greedy);
+    assert_eq!(ended.exit, Exit::Signal { signal: libc::SIGKILL, core_dumped: false });
+    let more = usize::try_from(ended.peak_memory - modest).unwrap();
+    assert!((SIZE - SIZE / 8..2 * SIZE).contains(&more), "{more}");
+}
+
 fn orphans() {
     set_child_subreaper(true).unwrap();
     let nobody = |_: Pid| false;
@@ -65,5 +86,5 @@ fn orphans() {
     let known = spawn(|_| 5);
     await_end(known);
     assert_eq!(reap_orphans(&|pid| pid == known), 0);
-    assert_eq!(reap(known).unwrap(), Some(Exit::Code(5)));
+    assert_eq!(end_of(known), Exit::Code(5));
 }

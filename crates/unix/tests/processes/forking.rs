@@ -23,7 +23,7 @@ pub(crate) const CASES: &[Case] = &[
     ("fork::threads_are_counted", threads_counted),
 ];
 
-fn blocked(signal: Signal) -> bool {
+pub(crate) fn blocked(signal: Signal) -> bool {
     SigSet::thread_get_mask().unwrap().contains(signal)
 }
 
@@ -60,7 +60,7 @@ fn parent_mask() {
 }
 
 #[derive(Default)]
-struct Recorded(RefCell<Vec<&'static str>>);
+pub(crate) struct Recorded(pub(crate) RefCell<Vec<&'static str>>);
 
 impl Recorded {
     fn record(&self, event: &'static str) {

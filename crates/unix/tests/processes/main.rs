@@ -12,16 +12,20 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ironhorn_unix::{
-    BlockedSignals, Exit, Forked, NoHooks, Pid, Signal, die_with_parent, exit_now, fork, kill, reap,
+    BlockedSignals, Ended, Exit, Forked, NoHooks, Pid, Signal, die_with_parent, exit_now, fork,
+    kill, reap,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
+mod background;
 mod board;
 mod channel;
 mod children;
+mod examine;
 mod files;
 mod forking;
+mod orphans;
 mod program;
 mod signals;
 mod sockets;
@@ -38,12 +42,15 @@ fn main() -> ExitCode {
     nix::sys::prctl::set_child_subreaper(true).unwrap();
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let mut failed = 0;
-    let groups: [&[Case]; 8] = [
+    let groups: [&[Case]; 11] = [
+        background::CASES,
         forking::CASES,
+        orphans::CASES,
         signals::CASES,
         channel::CASES,
         board::CASES,
         children::CASES,
+        examine::CASES,
         files::CASES,
         sockets::CASES,
         program::CASES,
@@ -128,6 +135,11 @@ fn await_end(child: Pid) {
 
 /// Waits until a child has ended and reaps it.
 fn end_of(child: Pid) -> Exit {
+    ended(child).exit
+}
+
+/// Like [`end_of`], with what else is known.
+fn ended(child: Pid) -> Ended {
     await_end(child);
     reap(child).unwrap().unwrap()
 }
@@ -147,5 +159,18 @@ fn readable_within(fd: BorrowedFd<'_>, limit: Duration) -> bool {
             Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => panic!("poll: {errno}"),
         }
+    }
+}
+
+/// Waits until a process waits. proc(5): a sleeping process is in the system call it last made.
+fn await_sleep(child: Pid) {
+    let deadline = std::time::Instant::now() + DEADLINE;
+    loop {
+        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap();
+        if stat.rsplit_once(')').unwrap().1.trim_start().starts_with('S') {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "process {child} does not wait: {stat}");
+        std::thread::yield_now();
     }
 }

@@ -1,18 +1,24 @@
 //! What only a program just executed can show: an inherited descriptor, its own arguments.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use ironhorn_unix::{Address, BindOptions, Listener, Peer, set_process_title};
+use ironhorn_unix::{
+    Address, BindOptions, Exit, Listener, Peer, Program, set_process_title, set_umask,
+};
 
-use crate::{Case, DEADLINE, await_readable};
+use crate::{Case, DEADLINE, await_readable, end_of};
 
 pub(crate) const CASES: &[Case] = &[
     ("program::an_inherited_listener_is_taken_over", inherited),
+    ("program::a_listener_is_handed_over", handed_over),
     ("program::the_title_replaces_the_arguments", title),
 ];
 
@@ -20,6 +26,7 @@ pub(crate) const CASES: &[Case] = &[
 pub(crate) fn role() -> Option<ExitCode> {
     match std::env::args().nth(1)?.as_str() {
         "role:accept" => accept(),
+        "role:adopt" => adopt(),
         "role:title" => show_title(),
         _ => return None,
     }
@@ -54,6 +61,62 @@ fn accept() {
     let (stream, Peer::Inet(peer)) = listener.accept().unwrap() else { panic!("no TCP peer") };
     assert!(stream.wait_writable(Duration::from_secs(1)).unwrap());
     stream.send(format!("hello {peer}").as_bytes()).unwrap();
+}
+
+fn handed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let listener = Listener::bind(&Address::Unix(path.clone()), &BindOptions::default()).unwrap();
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let program = Program {
+        file: &std::env::current_exe().unwrap(),
+        arguments: &["role:adopt".into()],
+        directory: directory.path(),
+        environment: &[("BEQUEST".into(), listener.bequest())],
+        umask: 0o027,
+        inherits: &[listener.as_raw_fd()],
+    };
+    let child = program.spawn().unwrap();
+    let mut client = UnixStream::connect(&path).unwrap();
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut text = String::new();
+    client.read_to_string(&mut text).unwrap();
+    let socket = fs::canonicalize(directory.path()).unwrap();
+    assert_eq!(text, format!("027 {} BEQUEST", socket.display()));
+    assert_eq!(end_of(child), Exit::Code(0));
+    // Only what was to be inherited was, and the new program has removed the file.
+    assert!(!path.exists());
+    drop(other);
+
+    let missing = Program { file: Path::new("/nonexistent"), ..program };
+    assert_eq!(missing.spawn().unwrap_err().kind(), std::io::ErrorKind::NotFound);
+    let closed = Program { inherits: &[1000], ..program };
+    assert_eq!(closed.spawn().unwrap_err().raw_os_error(), Some(libc::EBADF));
+}
+
+fn adopt() {
+    let bequest = std::env::var_os("BEQUEST").unwrap();
+    let listener = Listener::adopt(&bequest).unwrap();
+    // The descriptor that was inherited is closed, and no other was.
+    assert!(Listener::adopt(&bequest).is_err());
+    let sockets = fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
+        .filter(|link| link.to_string_lossy().starts_with("socket:"))
+        .count();
+    assert_eq!(sockets, 1);
+    for faulty in ["", "x", "3", "0=127.0.0.1:1", "9,1=unix:/x", "900=unix:/x", "9=unix:@"] {
+        assert!(Listener::adopt(OsStr::new(faulty)).is_err(), "{faulty}");
+    }
+    await_readable(&listener);
+    let (stream, Peer::Unix) = listener.accept().unwrap() else { panic!("no unix peer") };
+    assert!(stream.wait_writable(Duration::from_secs(1)).unwrap());
+    let mask = set_umask(0);
+    let directory = std::env::current_dir().unwrap();
+    let names: Vec<_> = std::env::vars().map(|(name, _)| name).collect();
+    let text = format!("{mask:03o} {} {}", directory.display(), names.join(" "));
+    stream.send(text.as_bytes()).unwrap();
+    listener.unlink();
 }
 
 fn title() {

@@ -3,19 +3,23 @@
 use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use ironhorn_unix::{
-    Address, BindError, BindOptions, Listener, Local, Signal, ToMaster, add_exclusive, channel,
-    kill, remove,
+    Address, BindError, BindOptions, Exit, Listener, Local, Signal, ToMaster, add_exclusive,
+    bind_private, channel, kill, peer_uid, remove, set_umask,
 };
 use mio::{Events, Poll, Token};
 
-use crate::{Case, DEADLINE, await_readable, end_of, readable_within, spawn};
+use crate::{
+    Case, DEADLINE, await_readable, await_sleep, end_of, readable_within, spawn, spawn_with,
+};
 
 pub(crate) const CASES: &[Case] = &[
     ("sockets::a_stale_unix_socket_is_replaced_a_live_one_is_not_disturbed", stale_and_live),
+    ("sockets::a_private_one_is_its_users_and_removed_by_its_owner", private),
     ("sockets::one_connection_wakes_one_worker", one_wakes),
     ("sockets::a_removed_listener_wakes_nobody", removed),
 ];
@@ -59,6 +63,45 @@ fn stale_and_live() {
     assert!(!path.exists());
 }
 
+fn private() {
+    // What the umask would allow is of no account.
+    set_umask(0);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ctl");
+    let (ours, theirs) = channel().unwrap();
+    let child = spawn(|_| {
+        let _bound = bind_private(&path).unwrap();
+        theirs.send(ToMaster::Ready).unwrap();
+        loop {
+            nix::unistd::pause();
+        }
+    });
+    await_readable(&ours);
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(matches!(bind_private(&path).unwrap_err(), BindError::InUse { .. }));
+    kill(child, Signal::SIGKILL).unwrap();
+    end_of(child);
+
+    assert!(path.exists());
+    let bound = bind_private(&path).unwrap();
+    let (client, bound) = spawn_with(bound, |_, (listener, file)| {
+        // Copies of its parent's.
+        drop(file);
+        drop(listener);
+        let client = UnixStream::connect(&path).unwrap();
+        assert_eq!(peer_uid(&client).unwrap(), nix::unistd::getuid().as_raw());
+        0
+    });
+    assert_eq!(end_of(client), Exit::Code(0));
+    assert!(path.exists());
+    let (connection, _) = bound.0.accept().unwrap();
+    // As it was when it connected: the process has gone.
+    assert_eq!(peer_uid(&connection).unwrap(), nix::unistd::getuid().as_raw());
+    drop(bound);
+    assert!(!path.exists());
+}
+
 /// Two processes wait for a listener; each writes its token when it is woken, and waits for ever.
 fn one_wakes() {
     let address: Address = "127.0.0.1:0".parse().unwrap();
@@ -80,7 +123,7 @@ fn one_wakes() {
             }
         });
         assert_eq!(next(read.as_fd()), b'+');
-        await_epoll_wait(child);
+        await_sleep(child);
         child
     };
     let children = [start(7), start(8)];
@@ -133,17 +176,4 @@ fn next(read: BorrowedFd<'_>) -> u8 {
     let mut byte = [0];
     assert_eq!(nix::unistd::read(read, &mut byte).unwrap(), 1);
     byte[0]
-}
-
-/// proc(5): a sleeping process is in the system call it last made.
-fn await_epoll_wait(child: ironhorn_unix::Pid) {
-    let deadline = std::time::Instant::now() + DEADLINE;
-    loop {
-        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap();
-        if stat.rsplit_once(')').unwrap().1.trim_start().starts_with('S') {
-            return;
-        }
-        assert!(std::time::Instant::now() < deadline, "process {child} does not wait: {stat}");
-        std::thread::yield_now();
-    }
 }

@@ -4,20 +4,24 @@
 //! calls, but the app may hang in the next request of that turn, and what a killed worker holds is
 //! lost. A line is one write, so that lines of several workers don't mix: a pipe keeps writes of up
 //! to `PIPE_BUF` bytes whole (pipe(7)), a file that is opened for appending longer ones too.
+//!
+//! Responses don't wait for who reads the log: lines that a full pipe doesn't take are lost.
 
 mod atom;
 mod escape;
 mod format;
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ironhorn_http::ResponseHead;
-use ironhorn_unix::Peer;
+use ironhorn_unix::{Fate, Peer, Sink};
 
 pub use format::{Format, FormatError};
+
+/// The error log learns of lost lines this often at most.
+const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(10);
 
 /// What there is to say of one response.
 pub(crate) struct Entry<'a> {
@@ -41,31 +45,30 @@ pub(crate) struct Entry<'a> {
 pub struct AccessLog {
     format: Format,
     sink: Sink,
+    /// None: standard output.
+    path: Option<PathBuf>,
     /// The memory of the last line.
     line: Vec<u8>,
     failed: bool,
-}
-
-#[derive(Debug)]
-enum Sink {
-    Stdout,
-    File { path: PathBuf, file: File },
+    /// Lines that were lost since that was said.
+    lost: u64,
+    complained_at: Option<Instant>,
 }
 
 impl AccessLog {
     /// Writes lines to standard output.
     pub fn to_stdout(format: Format) -> Self {
-        Self::new(format, Sink::Stdout)
+        Self::new(format, Sink::stdout(), None)
     }
 
     /// Appends lines to the file at `path`, which is made if it isn't there.
     pub fn to_file(format: Format, path: &Path) -> io::Result<Self> {
-        let sink = Sink::File { path: path.to_owned(), file: open(path)? };
-        Ok(Self::new(format, sink))
+        Ok(Self::new(format, Sink::open(path)?, Some(path.to_owned())))
     }
 
-    fn new(format: Format, sink: Sink) -> Self {
-        Self { format, sink, line: Vec::new(), failed: false }
+    fn new(format: Format, sink: Sink, path: Option<PathBuf>) -> Self {
+        let line = Vec::new();
+        Self { format, sink, path, line, failed: false, lost: 0, complained_at: None }
     }
 
     /// Names of the environ keys that the format asks for, in order of their index.
@@ -74,13 +77,13 @@ impl AccessLog {
     }
 
     /// Adds the line of a request that its worker did not survive, which was `request`
-    /// ("GET /path"). Its status is 0: there was no response, or not all of it.
-    pub fn add_lost(&mut self, request: &str, elapsed: Duration) {
+    /// ("GET /path"). A status of 0: there was no response, or not all of it.
+    pub fn add_lost(&mut self, request: &str, elapsed: Duration, status: u16) {
         self.add(&Entry {
             request: None,
             received: request.as_bytes(),
             peer: &Peer::Unix,
-            status: 0,
+            status,
             response: None,
             body_bytes: 0,
             elapsed,
@@ -90,8 +93,8 @@ impl AccessLog {
 
     /// Opens the file by its name again, after it was moved away.
     pub fn reopen(&mut self) -> io::Result<()> {
-        if let Sink::File { path, file } = &mut self.sink {
-            *file = open(path)?;
+        if let Some(path) = &self.path {
+            self.sink.replace(Sink::open(path)?);
         }
         Ok(())
     }
@@ -101,20 +104,29 @@ impl AccessLog {
         self.line.clear();
         self.format.write(entry, SystemTime::now(), &mut self.line);
         self.line.push(b'\n');
-        let written = match &mut self.sink {
-            Sink::Stdout => {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(&self.line).and_then(|()| stdout.flush())
-            }
-            Sink::File { file, .. } => file.write_all(&self.line),
-        };
+        let written = self.sink.write(&self.line);
+        if matches!(written, Ok(Fate::Lost)) {
+            self.lost += 1;
+        }
+        if self.lost > 0 {
+            self.complain();
+        }
         self.report(written);
     }
 
-    /// Says once that lines are lost, and once that they aren't any more.
-    fn report(&mut self, written: io::Result<()>) {
+    /// Says how many lines were lost because nobody reads them, once in a while.
+    fn complain(&mut self) {
+        if self.complained_at.is_none_or(|at| at.elapsed() >= BETWEEN_COMPLAINTS) {
+            self.complained_at = Some(Instant::now());
+            let count = std::mem::take(&mut self.lost);
+            log::warn!(count; "access log lines lost: nobody reads them");
+        }
+    }
+
+    /// Says once that the log can't be written, and once that it can again.
+    fn report(&mut self, written: io::Result<Fate>) {
         match written {
-            Ok(()) if self.failed => {
+            Ok(Fate::Written) if self.failed => {
                 self.failed = false;
                 log::info!("access log can be written again");
             }
@@ -122,11 +134,7 @@ impl AccessLog {
                 self.failed = true;
                 log::error!(error:%; "cannot write the access log; lines are lost");
             }
-            Ok(()) | Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
     }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
 }

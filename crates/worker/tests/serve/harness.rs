@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use ironhorn_http::{Limits, Version};
 use ironhorn_unix::{
     Address, BindOptions, Board, BoardSlot, Listener, Local, MasterEnd, Peer, Received, Signal,
-    Signals, ToMaster, ToWorker, channel,
+    Signals, State, ToMaster, ToWorker, answer_examinations, channel,
 };
 use ironhorn_worker::access_log::Format;
 use ironhorn_worker::{
@@ -232,6 +232,7 @@ pub(crate) struct Setup {
     addresses: Vec<Address>,
     access_log: Option<AccessLog>,
     signals: Vec<Signal>,
+    examined: bool,
 }
 
 impl Setup {
@@ -245,9 +246,11 @@ impl Setup {
             limits: Limits::default(),
             server: "ironhorn".to_owned(),
             heartbeat: Duration::from_millis(20),
+            max_requests: None,
+            health_path: None,
         };
         let addresses = vec!["127.0.0.1:0".parse().unwrap()];
-        Self { options, addresses, access_log: None, signals: Vec::new() }
+        Self { options, addresses, access_log: None, signals: Vec::new(), examined: false }
     }
 
     pub(crate) fn options(mut self, change: impl FnOnce(&mut Options)) -> Self {
@@ -279,6 +282,13 @@ impl Setup {
         self
     }
 
+    /// It answers examinations: for a test that is alone in its process, and once there.
+    #[allow(dead_code, reason = "not for tests that share their process")]
+    pub(crate) fn examined(mut self) -> Self {
+        self.examined = true;
+        self
+    }
+
     pub(crate) fn start(
         self,
         app: impl FnMut(&Asked, &mut dyn Exchange) -> Answer + Send + 'static,
@@ -303,6 +313,11 @@ impl Setup {
         let seat = slot.clone();
         let reopens = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&reopens);
+        let entered = Arc::new(Mutex::new(Vec::new()));
+        let entering = Arc::clone(&entered);
+        if self.examined {
+            answer_examinations(&slot, &channel).unwrap();
+        }
         thread::spawn(move || {
             let mut signals = Signals::install(&self.signals).unwrap();
             let context = Context {
@@ -313,6 +328,7 @@ impl Setup {
                 slot: seat,
                 access_log: self.access_log,
                 reopen_logs: &mut || _ = counted.fetch_add(1, Ordering::SeqCst),
+                enters: &mut |state| entering.lock().unwrap().push(state),
             };
             let result = run(context, app);
             // Its descriptors are closed when the test learns that it has left.
@@ -320,7 +336,7 @@ impl Setup {
             // A test that has failed doesn't listen any more.
             let _ = leaves.send(result);
         });
-        let server = Server { master: Some(master), slot, turns, reopens, left, locals };
+        let server = Server { master: Some(master), slot, turns, reopens, entered, left, locals };
         server.wait_until("the worker is ready", || {
             server.master().receive().unwrap() == Received::Message(ToMaster::Ready)
         });
@@ -335,6 +351,8 @@ pub(crate) struct Server {
     pub(crate) turns: Arc<Turns>,
     /// How often the other logs were opened anew.
     pub(crate) reopens: Arc<AtomicUsize>,
+    /// What it has said of its state.
+    pub(crate) entered: Arc<Mutex<Vec<State>>>,
     left: Receiver<io::Result<Left>>,
     locals: Vec<Local>,
 }

@@ -1,0 +1,49 @@
+//! A new worker's first steps, from the fork until it is the host's.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ironhorn_unix::{
+    BlockedSignals, Board, Pid, Signal, Signals, StackFile, WorkerEnd, die_with_parent,
+};
+use log::error;
+
+use crate::{ExitCode, Host, WorkerSeat, command::WORKER_SIGNALS};
+
+/// What a new worker keeps of the process that it was forked from: the master, or a zygote.
+pub(crate) struct Birth {
+    pub(crate) nr: usize,
+    pub(crate) generation: u32,
+    pub(crate) channel: WorkerEnd,
+    pub(crate) stacks: StackFile,
+    pub(crate) mask: BlockedSignals,
+    /// Those of the process that it was forked from.
+    pub(crate) signals: Signals,
+    pub(crate) board: Board,
+    pub(crate) master: Pid,
+}
+
+impl Birth {
+    /// Is the worker; returns its exit code. The master is its parent.
+    pub(crate) fn live(self, host: &mut dyn Host) -> i32 {
+        let Self { nr, generation, channel, stacks, mask, signals, board, master } = self;
+        // Signals are blocked since before the fork and reach the pipe that is built here: one
+        // that was let through earlier would be written into the other process's.
+        let signals = match signals.rebuild(&WORKER_SIGNALS) {
+            Ok(signals) => signals,
+            Err(error) => {
+                error!(worker = nr, generation, reason:% = error; "cannot take signals");
+                return ExitCode::RUNTIME;
+            }
+        };
+        // The end of file on the channel says the same, but only to a worker that reads it.
+        if let Err(error) = die_with_parent(master, Signal::SIGKILL) {
+            error!(worker = nr, generation, reason:% = error; "the master is gone");
+            return ExitCode::RUNTIME;
+        }
+        let slot = board.slot(nr);
+        let seat =
+            WorkerSeat { nr, generation, channel, signals, slot, board, stacks, mask, master };
+        // A panic must not unwind into frames that are copies of another process's.
+        catch_unwind(AssertUnwindSafe(|| host.run_worker(seat))).unwrap_or(ExitCode::RUNTIME)
+    }
+}

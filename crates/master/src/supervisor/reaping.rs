@@ -1,0 +1,210 @@
+//! Processes that have ended: each known one is asked, and its remains are put on record.
+
+use std::{
+    ops::ControlFlow,
+    time::{Duration, SystemTime},
+};
+
+use ironhorn_unix::{Ended, Exit, Monotonic, OomKills, Pid, Signal, reap, reap_orphans};
+use log::{error, warn};
+
+use super::{Outcome, Supervisor};
+use crate::{
+    ExitCode,
+    black_box::{Death, Lost, Remains},
+    fleet::Event,
+    report::{Reason, Report, Who},
+};
+
+/// A process that the kernel has killed is reaped within this: it has its memory to give back.
+const DYING: Duration = Duration::from_secs(10);
+
+/// Watches the kernel's counter of processes that it killed for want of memory.
+pub(super) struct OomWatch {
+    kills: OomKills,
+    seen: u64,
+    /// Kills that no exit has been put down to; others of the group than workers are killed too.
+    unexplained: u64,
+    last_at: Monotonic,
+}
+
+impl OomWatch {
+    pub(super) fn new() -> Self {
+        let kills = OomKills::new();
+        let seen = kills.count().unwrap_or_default();
+        Self { kills, seen, unexplained: 0, last_at: Monotonic::now() }
+    }
+
+    /// To be called when exits are looked at, and now and then: the more often, the less likely
+    /// is one who was killed by somebody else taken for one whom the kernel killed.
+    pub(super) fn look(&mut self, now: Monotonic) {
+        let Some(count) = self.kills.count() else { return };
+        if now.since(self.last_at) > DYING {
+            self.unexplained = 0;
+        }
+        if count > self.seen {
+            self.unexplained += count - self.seen;
+            self.last_at = now;
+        }
+        self.seen = count;
+    }
+
+    /// Whether the kernel says that this end, which nobody here wanted, was for want of memory.
+    fn explains(&mut self, exit: Exit) -> bool {
+        let killed =
+            matches!(exit, Exit::Signal { signal, .. } if signal == Signal::SIGKILL as i32);
+        if !killed || self.unexplained == 0 {
+            return false;
+        }
+        self.unexplained -= 1;
+        true
+    }
+}
+
+impl Supervisor<'_> {
+    /// Exits that come close together are one SIGCHLD: each known child is asked.
+    pub(super) fn reap_children(&mut self) -> ControlFlow<Outcome> {
+        self.oom.look(Monotonic::now());
+        // First, as workers that they have forked are known by what they say.
+        for generation in self.zygotes.generations() {
+            self.hear_zygote(generation)?;
+            self.reap_zygote(generation)?;
+        }
+        for nr in 1..=self.children.capacity() {
+            self.reap_worker(nr)?;
+        }
+        self.reap_successor()?;
+        self.reap_orphans();
+        ControlFlow::Continue(())
+    }
+
+    fn reap_worker(&mut self, nr: usize) -> ControlFlow<Outcome> {
+        let Some(child) = self.children.get_mut(nr) else { return ControlFlow::Continue(()) };
+        let Some(ended) = ended(child.pid) else { return ControlFlow::Continue(()) };
+        child.reaped = true;
+        let (pid, killed) = (child.pid, child.killed);
+        self.hear_worker(nr)?;
+        let seen = self.board.slot(nr).read();
+        let lost = seen.busy_since.map(|busy_since| Lost {
+            request: seen.request,
+            age: Monotonic::now().since(busy_since),
+        });
+        if let Some(lost) = &lost {
+            self.lose(nr, lost, seen.expired.then_some(504));
+        }
+        self.conclude(nr);
+        let stacks = self.last_stacks(nr);
+        self.board.slot(nr).reset();
+        let Some(child) = self.children.remove(nr) else { return ControlFlow::Continue(()) };
+        self.unwatch(&child.channel);
+        let remains = Remains {
+            exit: ended.exit,
+            age: Monotonic::now().since(child.forked_at),
+            requests: lost.into_iter().collect(),
+            stacks,
+            memory: child.memory,
+            peak_memory: (ended.peak_memory > 0).then_some(ended.peak_memory),
+        };
+        let out_of_memory = !killed && self.oom.explains(ended.exit);
+        self.remains = Some((pid, remains));
+        let requests = seen.requests;
+        self.tell(Event::Exited { nr, exit: ended.exit, requests, out_of_memory })?;
+        self.remains = None;
+        ControlFlow::Continue(())
+    }
+
+    fn lose(&mut self, nr: usize, lost: &Lost, status: Option<u16>) {
+        let Some(generation) = self.fleet.generation_of(nr) else { return };
+        let Lost { request, age } = lost;
+        if status.is_none() {
+            warn!(worker = nr, generation, request, age:? = age; "request lost");
+        }
+        self.host.request_lost(generation, request, *age, status);
+    }
+
+    fn reap_zygote(&mut self, generation: u32) -> ControlFlow<Outcome> {
+        let Some(zygote) = self.zygotes.get_mut(generation) else {
+            return ControlFlow::Continue(());
+        };
+        let Some(ended) = ended(zygote.pid) else { return ControlFlow::Continue(()) };
+        self.hear_zygote(generation)?;
+        let Some(zygote) = self.zygotes.remove(generation) else {
+            return ControlFlow::Continue(());
+        };
+        self.unwatch(&zygote.channel);
+        for nr in zygote.unborn.keys().copied() {
+            self.board.slot(nr).reset();
+            let error = "the zygote is gone".to_owned();
+            self.tell(Event::ForkFailed { nr, error })?;
+        }
+        let remains = Remains {
+            exit: ended.exit,
+            age: Monotonic::now().since(zygote.forked_at),
+            requests: Vec::new(),
+            stacks: zygote.stacks.take().unwrap_or_default(),
+            memory: None,
+            peak_memory: (ended.peak_memory > 0).then_some(ended.peak_memory),
+        };
+        let out_of_memory = !zygote.killed && self.oom.explains(ended.exit);
+        self.remains = Some((zygote.pid, remains));
+        self.tell(Event::ZygoteExited { generation, exit: ended.exit, out_of_memory })?;
+        self.remains = None;
+        ControlFlow::Continue(())
+    }
+
+    fn reap_successor(&mut self) -> ControlFlow<Outcome> {
+        let Some(ended) = self.successor.and_then(ended) else {
+            return ControlFlow::Continue(());
+        };
+        self.successor = None;
+        // Ahead of the log line: who waits for that finds the pid file back.
+        self.host.take_back();
+        self.tell(Event::UpgradeExited { exit: ended.exit })
+    }
+
+    /// As PID 1, or above zygotes, the master is who orphans are left to.
+    fn reap_orphans(&self) {
+        // Who was just forked by a zygote may not be known yet, and its exit would be taken for
+        // an orphan's.
+        if (self.pid.as_raw() == 1 || self.zygotes.is_subreaper()) && !self.zygotes.are_forking() {
+            reap_orphans(&|pid| self.is_known(pid));
+        }
+    }
+
+    fn is_known(&self, pid: Pid) -> bool {
+        self.children.find(pid).is_some() || self.zygotes.has(pid) || self.successor == Some(pid)
+    }
+
+    /// The record of the end that `report` is about, if nobody wanted it.
+    pub(super) fn death(&mut self, report: &Report) -> Option<Death> {
+        let (worker, generation, pid, reason, served) = match report {
+            Report::Exited { who: Who { nr, generation, pid }, reason, requests, .. } => {
+                (Some(*nr), *generation, *pid, *reason, *requests)
+            }
+            Report::ZygoteExited { generation, pid, reason } => {
+                (None, *generation, *pid, *reason, 0)
+            }
+            _ => return None,
+        };
+        let (_, remains) = self.remains.take_if(|(of, _)| *of == pid)?;
+        // After a timeout too, a worker may leave as it was told to.
+        let left = reason == Reason::Timeout && remains.exit == Exit::Code(ExitCode::OK);
+        if left || reason.is_expected() {
+            return None;
+        }
+        let at = SystemTime::now();
+        Some(Death { at, worker, generation, pid, reason, served, remains })
+    }
+}
+
+/// How a child has ended, if it has.
+fn ended(pid: Pid) -> Option<Ended> {
+    match reap(pid) {
+        Ok(ended) => ended,
+        // Somebody else has reaped it. It is gone, and nobody can say how.
+        Err(error) => {
+            error!(pid:%, reason:% = error; "cannot reap");
+            Some(Ended { exit: Exit::Code(ExitCode::RUNTIME), peak_memory: 0 })
+        }
+    }
+}

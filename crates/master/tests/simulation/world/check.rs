@@ -1,0 +1,134 @@
+//! What must never happen, seen from outside.
+
+use std::{collections::VecDeque, time::Duration};
+
+use ironhorn_master::{
+    fleet::{Action, Event, State},
+    report::Report,
+};
+use ironhorn_unix::Monotonic;
+
+use super::{CAPACITY, World};
+
+impl World {
+    pub(super) fn ready(&self) -> usize {
+        self.fleet.slots().filter(|(_, slot)| slot.is_ready()).count()
+    }
+
+    pub(super) fn leaves_by_itself(&self, event: &Event) -> usize {
+        let (Event::Draining { nr } | Event::Exited { nr, .. }) = event else { return 0 };
+        usize::from(self.fleet.slots().any(|(at, slot)| at == *nr && slot.is_ready()))
+    }
+
+    /// Neither a reload, nor a recycle, nor a smaller number of workers ever takes more than the
+    /// surplus away.
+    pub(super) fn check_strength(&self, before: usize, actions: &[Action]) {
+        let ending = actions.iter().any(|action| matches!(action, Action::StopListening));
+        if ending || self.fleet.state() == State::Retired {
+            return;
+        }
+        let serves = |nr: usize| self.processes.values().any(|it| it.nr == nr && it.ready);
+        let lost = actions.iter().filter(|action| match action {
+            Action::Kill { nr, .. } => serves(*nr),
+            // Of those who were leaving, nobody is taken away.
+            Action::Expire { nr, .. } => {
+                self.processes.values().any(|it| it.nr == *nr && it.ready && !it.told)
+            }
+            _ => false,
+        });
+        let left = self.ready() + lost.count();
+        let wanted = before.min(self.fleet.target());
+        assert!(left >= wanted, "{left} serve after a step, of {before} before it");
+    }
+
+    pub(super) fn check_reports(&mut self, actions: &[Action]) {
+        for action in actions {
+            match action {
+                Action::Report(Report::Serving) => {
+                    assert!(!self.said_serving, "it serves for the first time twice");
+                    self.said_serving = true;
+                }
+                Action::Report(Report::Recycling { .. }) => {
+                    assert!(!self.fleet.is_reloading(), "recycled while a reload runs");
+                    assert_eq!(self.fleet.state(), State::Serving, "recycled in vain");
+                    let target = self.fleet.target();
+                    assert!(self.ready() >= target, "recycled below full strength");
+                }
+                Action::Report(Report::ReloadFailed { .. }) => {
+                    let retired = self.fleet.state() == State::Retired;
+                    let told = actions.contains(&Action::Report(Report::RetiringAll));
+                    let back = !retired || told || self.fleet.is_reloading();
+                    assert!(back, "a reload that fails leaves nobody");
+                }
+                Action::Report(Report::WokeLate { .. }) => {
+                    assert!(std::mem::take(&mut self.slept), "woke late and had not slept");
+                }
+                Action::Report(Report::RecycleFailed { .. }) => {
+                    let most = 8 + self.wishes.count(self.now);
+                    let times = self.failed_recycles.note(self.now);
+                    assert!(times <= most, "{times} recycles failed in ten seconds");
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(self.said_serving, self.ever_ready, "it serves and does not say so");
+    }
+
+    /// After each step, and whatever followed from it.
+    pub(super) fn check_people(&self) {
+        let recycled = self.processes.values().filter(|process| process.recycled).count();
+        assert!(recycled <= 1, "{recycled} are recycled at a time");
+        if self.fleet.state() == State::Leaving {
+            for (nr, slot) in self.fleet.slots().filter(|(_, slot)| slot.is_ready()) {
+                let pid = slot.worker().expect("who serves is somebody").pid.as_raw();
+                let knows = self.asked_to_leave.contains(&pid);
+                assert!(knows, "worker {nr} does not know of the stop");
+            }
+        }
+        for process in self.processes.values() {
+            let generation = process.generation;
+            assert!(!self.dropped.contains(&generation), "generation {generation} was dropped");
+        }
+    }
+
+    /// In a second, each worker may be forked a few times, and each command may fork some.
+    pub(super) fn check_busy_loop(&mut self) {
+        let strength = CAPACITY.min(2 * self.fleet.target().max(6));
+        let most = 6 * strength + 10 * self.commands.count(self.now);
+        let times = self.forks.note(self.now);
+        assert!(times <= most, "{times} forks in a second");
+    }
+
+    /// A zygote that is lost again and again has its back-off.
+    pub(super) fn check_zygote_loop(&mut self, generation: u32) {
+        let forks = self.zygote_forks.entry(generation).or_insert(Window::new(10));
+        let times = forks.note(self.now);
+        assert!(times <= 8, "{times} zygotes of generation {generation} in ten seconds");
+    }
+}
+
+/// What has happened lately, to see a busy loop by.
+#[derive(Debug)]
+pub(super) struct Window {
+    length: Duration,
+    times: VecDeque<Monotonic>,
+}
+
+impl Window {
+    pub(super) fn new(seconds: u64) -> Self {
+        Self { length: Duration::from_secs(seconds), times: VecDeque::new() }
+    }
+
+    /// It has happened once more. How often it has lately.
+    pub(super) fn note(&mut self, now: Monotonic) -> usize {
+        self.times.push_back(now);
+        self.count(now)
+    }
+
+    pub(super) fn count(&mut self, now: Monotonic) -> usize {
+        while self.times.front().is_some_and(|at| now.since(*at) > self.length) {
+            self.times.pop_front();
+        }
+        self.times.len()
+    }
+}

@@ -1,0 +1,156 @@
+//! A worker that is stuck tells its client, and its master, from a signal handler.
+//!
+//! A worker whose app doesn't return runs nothing of ours but signal handlers: so the master's
+//! question is a signal, and the answer is given in its handler. `SIGURG`, because who doesn't
+//! handle it ignores it (signal(7)): a process that is booting, or that the app has forked, comes
+//! to no harm.
+//!
+//! A client gets one answer: the app's, if its first byte is [claimed](claim_response) before, else
+//! the handler's. The handler may run in another thread than the worker's.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::process;
+use std::sync::OnceLock;
+
+use nix::errno::Errno;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::socket::{self, MsgFlags, Shutdown};
+use nix::unistd::Pid;
+
+use crate::board::BoardSlot;
+use crate::channel::{ToMaster, WorkerEnd};
+use crate::child::kill;
+use crate::fork::BlockedSignals;
+use request::Request;
+
+mod request;
+
+/// Asks a worker to [examine](examine) itself.
+pub const EXAMINE: Signal = Signal::SIGURG;
+
+/// The response in the app's stead, head and body.
+///
+/// RFC 9110 §6.6.1 wants a Date of 2xx, 3xx and 4xx only: no clock has to be read in the handler.
+const RESPONSE: &[u8] = b"HTTP/1.1 504 Gateway Timeout\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 16\r\n\
+    Connection: close\r\n\
+    \r\n\
+    Gateway Timeout\n";
+
+/// Bytes of [`RESPONSE`] without its body.
+const HEAD: usize = RESPONSE.len() - 16;
+
+/// The request that the app runs.
+static REQUEST: Request = Request::new();
+
+/// What the handler needs; never freed, as the handler is never taken away.
+static EXAMINEE: OnceLock<Examinee> = OnceLock::new();
+
+struct Examinee {
+    slot: BoardSlot,
+    channel: WorkerEnd,
+    /// Whose slot and channel they are: a process that the app forks has copies.
+    owner: u32,
+    /// What was done at the signal before.
+    former: SigHandler,
+}
+
+/// Has worker `pid` examine itself: it writes its stacks (if that was arranged), has the client of
+/// the request that is [to be expired](BoardSlot::ask_to_expire) told 504, and says
+/// [`ToMaster::Examined`].
+pub fn examine(pid: Pid) -> io::Result<()> {
+    kill(pid, EXAMINE)
+}
+
+/// In a worker: from now on, for the process's life, it answers when it is asked to examine itself.
+///
+/// The handler that it finds (one that writes stacks, such as CPython's faulthandler) runs first,
+/// each time. It must not put itself in again when it has run (faulthandler's `chain`): it would
+/// be in this one's place.
+///
+/// Err with `AlreadyExists`: this process answers for another slot.
+pub fn answer_examinations(slot: &BoardSlot, channel: &WorkerEnd) -> io::Result<()> {
+    let _blocked = BlockedSignals::block()?;
+    // signal(7): system calls that are interrupted go on. sigaction(2): a thread that has a stack
+    // for signals has it because its own may be too small.
+    let flags = SaFlags::SA_RESTART | SaFlags::SA_ONSTACK;
+    let action = SigAction::new(SigHandler::SigAction(on_examine), flags, SigSet::empty());
+    let channel = channel.try_clone()?;
+    if EXAMINEE.get().is_some() {
+        let text = "the process answers examinations already";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+    }
+    // SAFETY: the handler does what signal-safety(7) allows: atomic operations on statics, getpid,
+    // send and shutdown, and what the handler found did; it takes no lock, allocates nothing, can't
+    // panic and keeps errno. There is no safe way to put a handler in.
+    let former = unsafe { sigaction(EXAMINE, &action) }?.handler();
+    let owner = process::id();
+    EXAMINEE.get_or_init(|| Examinee { slot: slot.clone(), channel, owner, former });
+    Ok(())
+}
+
+/// Says that the app is called for a request that came by `connection`. Everything sent there
+/// before has been handed to the kernel.
+pub fn open_request(connection: RawFd, is_head: bool) {
+    REQUEST.open(connection, is_head);
+}
+
+/// Asks for the right to answer, before the first byte of the response leaves. False: the client
+/// was told 504, nothing may be sent any more and the connection is to be closed.
+///
+/// To be asked as often as one likes; the answer stays the same until [`close_request`].
+#[must_use = "a client that was told 504 must not be sent anything else"]
+pub fn claim_response() -> bool {
+    REQUEST.claim()
+}
+
+/// Says that the request is over, and its connection may be closed.
+pub fn close_request() {
+    REQUEST.close();
+}
+
+/// The signal handler.
+extern "C" fn on_examine(
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+) {
+    let errno = Errno::last_raw();
+    // OnceLock: once it is set, a load.
+    if let Some(examinee) = EXAMINEE.get() {
+        match examinee.former {
+            SigHandler::Handler(former) => former(signal),
+            SigHandler::SigAction(former) => former(signal, info, context),
+            SigHandler::SigDfl | SigHandler::SigIgn => {}
+        }
+        if examinee.owner == process::id() {
+            examinee.expire();
+            // A master that doesn't listen has waited long enough.
+            let _ = examinee.channel.send(ToMaster::Examined);
+        }
+    }
+    Errno::set_raw(errno);
+}
+
+impl Examinee {
+    /// Tells the client, if the request that runs is to be expired and has no response yet.
+    fn expire(&self) {
+        // In this order: if it is another request by the time that the board has been asked, then
+        // it is not the open one any more.
+        let Some(open) = REQUEST.look() else { return };
+        if !self.slot.is_asked_to_expire() {
+            return;
+        }
+        REQUEST.answer(open, |connection, is_head| {
+            let response = if is_head { &RESPONSE[..HEAD] } else { RESPONSE };
+            // If the kernel doesn't take it, for a client that has gone or reads nothing, then the
+            // end of the connection says as much.
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            let _ = socket::send(connection, response, flags);
+            let _ = socket::shutdown(connection, Shutdown::Write);
+            self.slot.set_expired();
+        });
+    }
+}
