@@ -52,7 +52,7 @@ def test_workers_killed_at_random(stage: Stage, seed: int) -> None:
     """
     chance = random.Random(seed)
     server = stage.serve(workers=3)
-    server.allow_log("exited", "SIGKILL", "respawn delayed")
+    server.allow_log("worker died", "respawn delayed")
     with Load(server.address, keep_alive=0, one_request=6) as load:
         for _ in range(6):
             load.wait_more(20)
@@ -250,6 +250,7 @@ def test_the_request_of_a_worker_that_dies_is_named(stage: Stage) -> None:
         "import os\ndef app(environ, start_response):\n    os._exit(9)\n"
     )
     server = stage.serve("dying:app", access_logfile="-", access_logformat="%(s)s %(r)s")
+    server.allow_log("worker died")
     with server.connect() as wire:
         wire.send(b"GET /last?x=1 HTTP/1.1\r\nHost: a\r\n\r\n")
         assert wire.read_to_end() == b""
