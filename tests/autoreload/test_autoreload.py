@@ -162,6 +162,20 @@ def test_what_is_no_source_is_left_alone(project) -> None:
     assert server.workers() == [worker]
 
 
+def test_another_directory_in_the_place_of_the_one_that_is_served(project) -> None:
+    """As a deployment does that has the new sources ready beside the old ones."""
+    server = project.serve()
+    project.wait_answer(server, "one")
+    new = project.root.with_name("new")
+    shutil.copytree(project.root, new, ignore=shutil.ignore_patterns("__pycache__"))
+    (new / "greeting.py").write_text("TEXT = 'two'\n")
+    project.root.rename(project.root.with_name("old"))
+    new.rename(project.root)
+    project.wait_answer(server, "two")
+    project.write("greeting.py", "TEXT = 'three'\n")
+    project.wait_answer(server, "three")
+
+
 def test_with_preload(project) -> None:
     server = project.serve(preload=True, workers=2)
     server.allow_log(*BROKEN, "zygote died")

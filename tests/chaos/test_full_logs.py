@@ -81,6 +81,31 @@ def check_that_all_goes_on(server: Server, fifo: Fifo) -> None:
     assert server.stop() == 0
 
 
+@pytest.mark.parametrize("setting", ["access_logfile", "error_logfile"])
+def test_a_log_whose_reader_has_died(stage: Stage, setting: str) -> None:
+    """The master opens a FIFO that nobody reads wherever it opens a log, and waits for nobody."""
+    path = stage.directory / "log"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    gate = stage.gate("request")
+    server = stage.serve(ready=False, **{setting: path})
+    server.allow_log("worker died", "cannot write the access log")
+    server.wait_answer("/hello")
+    os.close(reader)
+    server.send(signal.SIGUSR1)
+    old = set(server.workers())
+    server.send(signal.SIGHUP)
+    wait_until(lambda: not old & set(server.workers()), what="new workers")
+    with server.connect() as wire:
+        wire.get("/meet?request")
+        gate.wait_arrived()
+        killed = server.worker()
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: server.workers() not in ([], [killed]), what="another worker")
+    server.wait_answer("/hello")
+    assert server.stop() == 0
+
+
 def test_an_access_log_that_is_full(stage: Stage) -> None:
     """Every request is answered."""
     fifo = Fifo(stage.directory / "accesses")

@@ -153,6 +153,70 @@ def test_a_link_is_not_given_away(stage: Stage, serve) -> None:
     assert target.stat().st_uid == 0
 
 
+@pytest.fixture
+def secret(stage: Stage) -> Path:
+    """A file of root's, beside a directory for logs that is the app's user's."""
+    secret = stage.directory / "secret"
+    secret.write_text("mine\n")
+    secret.chmod(0o600)
+    logs = stage.directory / "logs"
+    logs.mkdir()
+    os.chown(logs, NOBODY.pw_uid, NOBODY.pw_gid)
+    return secret
+
+
+def assert_is_roots(secret: Path) -> None:
+    found = secret.stat()
+    assert (secret.read_text(), found.st_uid) == ("mine\n", 0)
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+@pytest.mark.parametrize("name", ["error", "access"])
+def test_a_link_of_the_users_is_not_followed(
+    stage: Stage, serve, secret: Path, name: str, link: Callable[[Path, Path], None]
+) -> None:
+    """Root writes nothing to what it leads to, and gives it to nobody."""
+    server = serve(
+        user="nobody", error_logfile="logs/error", access_logfile="logs/access", ready=False
+    )
+    server.wait_answer("/who")
+    log = stage.directory / "logs" / name
+    log.rename(log.with_suffix(".1"))
+    link(log, secret)
+    errors = log.with_suffix(".1") if name == "error" else stage.directory / "logs" / "error"
+    server.send(signal.SIGUSR1)
+    server.send(signal.SIGHUP)
+    wait_until(lambda: "reload failed" in errors.read_text(), what="a refusal")
+    assert "others than root may write" in errors.read_text()
+    log.unlink()
+    server.wait_answer("/who")
+    assert_is_roots(secret)
+    assert server.stop() == 0
+    assert_is_roots(secret)
+
+
+def test_a_directory_that_is_a_link_of_the_users(stage: Stage, serve, secret: Path) -> None:
+    """No file is made where only root may make any."""
+    (stage.directory / "logs" / "app").symlink_to(stage.directory)
+    server = serve(user="nobody", error_logfile="logs/app/error", ready=False)
+    server.expected_exit = 1
+    server.wait_exit()
+    assert not (stage.directory / "error").exists()
+
+
+def test_a_link_of_roots_is_followed(stage: Stage, serve, secret: Path) -> None:
+    (stage.directory / "link").symlink_to("logs/error")
+    (stage.directory / "logs" / "error").touch()
+    os.chown(stage.directory / "logs" / "error", NOBODY.pw_uid, NOBODY.pw_gid)
+    server = serve(user="nobody", error_logfile="link", ready=False)
+    server.wait_answer("/who")
+    server.send(signal.SIGUSR1)
+    errors = stage.directory / "logs" / "error"
+    wait_until(lambda: "ready after" in errors.read_text(), what="lines")
+    assert server.stop() == 0
+    assert "cannot" not in errors.read_text()
+
+
 def test_the_unix_socket_is_the_users(stage: Stage, serve) -> None:
     server = serve(bind="unix", user="nobody", group="daemon")
     found = (stage.directory / "socket").stat()
@@ -203,3 +267,16 @@ def test_only_root_can(stage: Stage, public_command) -> None:
     assert 'only root can run workers as "root"' in done.stderr
     done = run_once(stage, "--check-config", *argv, command=as_nobody, env=environment)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("uid", [NOBODY.pw_uid, 54321], ids=["known", "of no entry"])
+def test_who_is_that_user_already(stage: Stage, public_command, uid: int) -> None:
+    """Whatever its group: nothing is to be given up."""
+    command, environment = public_command
+    argv = ["--check-config", "--bind=127.0.0.1:0", f"--user={uid}", "toolbox:app"]
+    as_it = ["setpriv", f"--reuid={uid}", "--regid=1", "--clear-groups", *command]
+    done = run_once(stage, *argv, command=as_it, env=environment)
+    assert done.returncode == 0, done.stderr
+    done = run_once(stage, *argv[1:], "--group=2", command=as_it, env=environment)
+    assert done.returncode != 0
+    assert "user" in done.stderr

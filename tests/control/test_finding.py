@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import stat
 
 import pytest
 from harness import Stage, Wire, run_once, wait_until
+from harness.process import state_of
 
 pytestmark = pytest.mark.ironhorn("has another control interface")
 
@@ -152,6 +154,33 @@ def test_a_path_that_a_killed_master_left_is_taken(stage: Stage, ctl) -> None:
     killed.wait_exit()
     server = stage.serve(control="shop.ctl")
     assert ctl.json("status", "--socket", "shop.ctl")["pid"] == server.pid
+
+
+def test_a_server_that_hangs_is_not_waited_for(stage: Stage, ctl, socket_of) -> None:
+    """Not even when so many wait for it that the kernel queues no more."""
+    server = stage.serve()
+    path = str(socket_of(server))
+    server.send(signal.SIGSTOP)
+    wait_until(lambda: state_of(server.pid) == "T")
+    with contextlib.ExitStack() as queued:
+        late = ctl("status", "--pid", server.pid, "--timeout=0.2", code=1)
+        assert f"no answer from {path} within 0.2 s" in late.stderr
+        while True:
+            client = queued.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            try:
+                client.connect(path)
+            except BlockingIOError:
+                break
+        for target in ([], ["--pid", server.pid]):
+            late = ctl("status", *target, "--timeout=0.2", code=1)
+            assert f"no answer from {path} within 0.2 s" in late.stderr
+        other = stage.serve("toolbox:hello")
+        both = ctl("status", code=2)
+        assert f"ironhorn:   {server.pid}  (does not answer)" in both.stderr
+        assert f"ironhorn:   {other.pid}  toolbox:hello" in both.stderr
+    server.send(signal.SIGCONT)
+    wait_until(lambda: ctl.json("status", "--pid", server.pid)["pid"] == server.pid)
 
 
 def test_no_server(stage: Stage, ctl, root, open_directory) -> None:

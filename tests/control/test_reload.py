@@ -186,3 +186,11 @@ def test_the_example_deploys_or_rolls_back(stage: Stage) -> None:
         assert "no such release" in missing.stderr
         assert releases.serving() == str(second)
     load.stop().assert_none_failed()
+
+
+def test_another_socket_waits_for_a_restart(stage: Stage, ctl) -> None:
+    server = stage.serve(config="control: here.ctl\n")
+    (stage.directory / "ironhorn.yaml").write_text("control: there.ctl\n")
+    with server.complains("WARN .*control has changed: the socket stays as it is until a restart"):
+        ctl("reload", "--wait", "--socket=here.ctl")
+    assert not (stage.directory / "there.ctl").exists()

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,46 @@ def test_functions_for_after_a_fork_have_run(stage: Stage, shop) -> None:
     """In every worker, once; where an app opens its connections and starts its threads."""
     server = shop.serve(workers=3)
     assert sorted(shop.noted("forked")) == server.workers()
+
+
+def test_what_is_started_after_a_fork_has_signals(stage: Stage, shop) -> None:
+    """A thread, and the programs that it starts: none is blocked."""
+    shop.deploy(
+        "v1",
+        "import subprocess, threading\n"
+        "def work():\n"
+        "    status = open('/proc/thread-self/status').read()\n"
+        "    blocked = int(status.split('SigBlk:')[1].split()[0], 16)\n"
+        "    program = subprocess.Popen(['sleep', '60'])\n"
+        "    program.terminate()\n"
+        "    try:\n"
+        "        note('started', f'{blocked} {program.wait(10)}')\n"
+        "    finally:\n"
+        "        program.kill()\n"
+        "os.register_at_fork(after_in_child=lambda: threading.Thread(target=work).start())\n",
+    )
+    shop.serve(workers=2)
+    wait_until(lambda: shop.noted("started") == [0, -signal.SIGTERM] * 2, 15)
+
+
+def test_a_stopped_zygote_does_not_hold_a_stop_up(stage: Stage, shop) -> None:
+    server = shop.serve(workers=2, graceful_timeout=60)
+    os.kill(zygote(server), signal.SIGSTOP)
+    os.kill(server.workers()[0], signal.SIGTERM)
+    server.log.wait_for_line("exited", 5)
+    began = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - began < 5
+
+
+def test_a_stopped_zygote_is_replaced(stage: Stage, shop) -> None:
+    server = shop.serve(workers=2)
+    server.allow_log("zygote died", "fork failed")
+    first = zygote(server)
+    os.kill(first, signal.SIGSTOP)
+    os.kill(server.workers()[0], signal.SIGTERM)
+    wait_until(lambda: server.zygotes() and first not in server.zygotes(), 15)
+    server.wait_ready(3)
 
 
 def test_titles(stage: Stage, shop) -> None:

@@ -105,8 +105,10 @@ def sockets(pid: int) -> int:
 
 
 def sockets_of_server(server: Server) -> int:
-    """A listener, the channel to the worker, the control socket, and the original of fd://N."""
-    return 4
+    """A listener, the channel to the worker, the control socket and the copy that keeps its file's
+    inode, and the original of fd://N.
+    """
+    return 5
 
 
 def links(pid: int) -> Iterator[str]:

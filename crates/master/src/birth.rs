@@ -24,11 +24,19 @@ pub(crate) struct Birth {
 
 impl Birth {
     /// Is the worker; returns its exit code. The master is its parent.
+    ///
+    /// First its own signals, then the mask, then the runtime's hook, in which the app may start
+    /// threads: they inherit the mask.
     pub(crate) fn live(self, host: &mut dyn Host) -> i32 {
         let Self { nr, generation, channel, stacks, mask, signals, board, master } = self;
         // Signals are blocked since before the fork and reach the pipe that is built here: one
         // that was let through earlier would be written into the other process's.
-        let signals = match signals.rebuild(&WORKER_SIGNALS) {
+        let signals = signals.rebuild(&WORKER_SIGNALS).and_then(|mut signals| {
+            // A hook, an import or a request may take long: a quick stop doesn't wait for it.
+            signals.exit_on(&[Signal::SIGINT, Signal::SIGQUIT], ExitCode::OK)?;
+            Ok(signals)
+        });
+        let signals = match signals {
             Ok(signals) => signals,
             Err(error) => {
                 error!(worker = nr, generation, reason:% = error; "cannot take signals");
@@ -40,10 +48,14 @@ impl Birth {
             error!(worker = nr, generation, reason:% = error; "the master is gone");
             return ExitCode::RUNTIME;
         }
+        mask.unblock();
         let slot = board.slot(nr);
-        let seat =
-            WorkerSeat { nr, generation, channel, signals, slot, board, stacks, mask, master };
+        let seat = WorkerSeat { nr, generation, channel, signals, slot, board, stacks, master };
+        let work = || {
+            host.fork_hooks().after_in_child();
+            host.run_worker(seat)
+        };
         // A panic must not unwind into frames that are copies of another process's.
-        catch_unwind(AssertUnwindSafe(|| host.run_worker(seat))).unwrap_or(ExitCode::RUNTIME)
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or(ExitCode::RUNTIME)
     }
 }

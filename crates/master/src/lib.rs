@@ -33,9 +33,7 @@ use std::{
     time::Duration,
 };
 
-use ironhorn_unix::{
-    BlockedSignals, Board, BoardSlot, ForkHooks, Monotonic, Pid, Signals, StackFile, WorkerEnd,
-};
+use ironhorn_unix::{Board, BoardSlot, ForkHooks, Monotonic, Pid, Signals, StackFile, WorkerEnd};
 
 pub use supervisor::run;
 
@@ -125,7 +123,8 @@ pub trait Host {
     /// process ends with the code that it returns.
     fn run_worker(&mut self, worker: WorkerSeat) -> i32;
 
-    /// What must happen around each fork.
+    /// What must happen around each fork. What is for the child runs before [`Host::run_worker`] or
+    /// [`Host::preload`], signals let through.
     fn fork_hooks(&self) -> &dyn ForkHooks;
 
     /// Becomes a zygote: imports the app of its generation, so that [`Host::run_worker`] finds it
@@ -230,7 +229,7 @@ pub struct WorkerSeat {
     pub generation: u32,
     /// The wire to the master; end of file means that the master is gone.
     pub channel: WorkerEnd,
-    /// The worker's own signal pipe, for [`command::WORKER_SIGNALS`].
+    /// The worker's own signal pipe, for [`command::WORKER_SIGNALS`]; INT and QUIT end it at once.
     pub signals: Signals,
     /// Its line on the board.
     pub slot: BoardSlot,
@@ -238,9 +237,6 @@ pub struct WorkerSeat {
     pub board: Board,
     /// Where its stacks are written: a file of the master's.
     pub stacks: StackFile,
-    /// Signals are held back since before the fork; to be let through when the worker can take
-    /// them.
-    pub mask: BlockedSignals,
     /// The master's process id.
     pub master: Pid,
 }

@@ -4,8 +4,11 @@
 //!  master ── fork ──► zygote ── imports ──► Ready ──► Fork{nr} ──► Forked{nr, pid} ─┐
 //!    │                                                    ▲                         │
 //!    │                                                    └─────────────────────────┘
-//!    └──── parent of ◄── worker, forked as an orphan ◄────┘
+//!    └──── parent of, welcomes ──► worker, forked as an orphan ◄────┘
 //! ```
+//!
+//! A worker does nothing until the master has welcomed it: were its zygote to die before it could
+//! tell of it, nobody would know that it is there, and its slot would be given to another.
 //!
 //! It serves nothing and decides nothing. Only the master ends it: by SIGKILL, by closing the
 //! channel, or by dying. Signals that are meant for the server, such as those that a terminal sends
@@ -23,7 +26,7 @@ use ironhorn_unix::{
     BlockedSignals, Board, Forked, FromZygote, Pid, Received, Signal, Signals, StackFile, ToZygote,
     WorkerEnd, ZygoteEnd, die_with_parent, fork_orphan, wait_for_parent,
 };
-use log::{error, warn};
+use log::{debug, error, warn};
 
 use crate::{
     ExitCode, Host, ZygoteSeat,
@@ -34,6 +37,9 @@ use crate::{
 /// Between the fork of a worker and the moment at which it is the master's child, a process has
 /// only to exit.
 const ADOPTION: Duration = Duration::from_secs(3);
+
+/// An error that names none of the system's (errno(3)).
+const EIO: i32 = 5;
 
 /// What a new zygote keeps of its master.
 pub(crate) struct Zygote {
@@ -63,7 +69,12 @@ impl Zygote {
         }
         mask.unblock();
         let seat = ZygoteSeat { generation, board: board.clone(), stacks, master };
-        match catch_unwind(AssertUnwindSafe(|| host.preload(&seat))) {
+        // As in a worker: what the hook starts inherits the mask.
+        let import = || {
+            host.fork_hooks().after_in_child();
+            host.preload(&seat)
+        };
+        match catch_unwind(AssertUnwindSafe(import)) {
             Ok(Ok(())) => {}
             Ok(Err(code)) => return code,
             Err(_) => return ExitCode::RUNTIME,
@@ -80,6 +91,11 @@ impl Zygote {
             Ok(None) => ExitCode::OK,
             Ok(Some(Newborn { nr, channel: to_master, stacks, mask })) => {
                 drop((channel, seat));
+                // Until then the slot, its line on the board included, may be given to another.
+                if !to_master.is_welcome().unwrap_or(false) {
+                    debug!(worker = nr, generation; "the master does not know of this worker");
+                    return ExitCode::RUNTIME;
+                }
                 if let Err(error) = wait_for_parent(master, ADOPTION) {
                     error!(worker = nr, generation, reason:% = error; "the master is gone");
                     return ExitCode::RUNTIME;
@@ -119,7 +135,8 @@ fn serve(channel: &ZygoteEnd, host: &mut dyn Host) -> io::Result<Option<Newborn>
                 return Ok(Some(Newborn { nr: nr as usize, channel, stacks, mask }));
             }
             Err(error) => {
-                FromZygote::ForkFailed { nr, errno: error.raw_os_error().unwrap_or_default() }
+                debug!(worker = nr, reason:% = error; "the zygote cannot fork");
+                FromZygote::ForkFailed { nr, errno: error.raw_os_error().unwrap_or(EIO) }
             }
         };
         tell(channel, answer)?;
@@ -142,8 +159,8 @@ enum Born {
     Here(WorkerEnd, StackFile, BlockedSignals),
 }
 
-fn give_birth(shared: Vec<OwnedFd>, host: &mut dyn Host) -> io::Result<Born> {
-    let [channel, stacks] = <[OwnedFd; 2]>::try_from(shared)
+fn give_birth(shared: io::Result<Vec<OwnedFd>>, host: &mut dyn Host) -> io::Result<Born> {
+    let [channel, stacks] = <[OwnedFd; 2]>::try_from(shared?)
         .map_err(|shared| io::Error::other(format!("{} descriptors for a worker", shared.len())))?;
     let stacks = StackFile::from_fd(stacks)?;
     Ok(match fork_orphan(host.fork_hooks())? {

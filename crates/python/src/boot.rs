@@ -4,13 +4,14 @@
 //! begin with what it has loaded.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ironhorn_config::Settings;
 use ironhorn_http::Limits;
 use ironhorn_master::command::WORKER_COMMANDS;
 use ironhorn_master::{ExitCode, WorkerSeat, ZygoteSeat};
-use ironhorn_unix::{Board, Listener, Local, Monotonic, Signal, StackFile, State, thread_count};
+use ironhorn_unix::{Board, Listener, Local, Monotonic, StackFile, State, thread_count};
 use ironhorn_worker::{Context, Left, Options};
 use pyo3::prelude::*;
 
@@ -84,19 +85,14 @@ fn serve(
     preloaded: Option<Preloaded>,
     hooks: &WorkerHooks<'_>,
 ) -> Result<i32, i32> {
-    let WorkerSeat { nr, generation, channel, mut signals, slot, board, stacks, mask, .. } = seat;
-    // An import or a request may take long: a quick stop doesn't wait for it.
-    signals.exit_on(&[Signal::SIGINT, Signal::SIGQUIT], ExitCode::OK).map_err(|error| {
-        log::error!(error:%; "cannot install the signal handlers");
-        ExitCode::RUNTIME
-    })?;
+    let WorkerSeat { nr, generation, channel, mut signals, slot, board, stacks, .. } = seat;
     match &preloaded {
         Some(preloaded) => Ok(preloaded.crashes),
         None => Crashes::found(py),
     }
     .and_then(|crashes| stacks::arrange_in_worker(py, &stacks, &slot, &channel, crashes))
     .map_err(|error| give_up(py, &error, "cannot arrange for stacks"))?;
-    mask.unblock();
+    let listeners: Vec<Arc<Listener>> = listeners.into_iter().map(Arc::new).collect();
     forks::watch(py, &listeners)
         .map_err(|error| give_up(py, &error, "cannot watch the app's forks"))?;
     if hooks.are_some() {
@@ -124,7 +120,11 @@ fn serve(
     let options = GatewayOptions {
         multiprocess: settings.workers > 1,
         header_map: header_map(settings.header_map),
-        listeners: listeners.iter().map(Listener::local).cloned().collect::<Vec<Local>>(),
+        listeners: listeners
+            .iter()
+            .map(|listener| listener.local())
+            .cloned()
+            .collect::<Vec<Local>>(),
         slot: slot.clone(),
     };
     let gateway = Gateway::new(app, &options)

@@ -9,11 +9,6 @@ const LONGEST: usize = 500;
 
 static TOLD: Notes = Notes::new();
 
-/// The master wants to be told.
-pub(crate) fn expect() -> std::io::Result<()> {
-    TOLD.begin()
-}
-
 /// In a process of `generation`: it can't boot.
 pub(crate) fn tell(generation: u32, error: &LoadError) {
     TOLD.write(&line(generation, &error.to_string()));
@@ -25,15 +20,35 @@ fn line(generation: u32, error: &str) -> String {
     format!("{generation} {text}\n")
 }
 
-/// What the last one of `generation` has told since anybody asked.
-pub(crate) fn told(generation: u32) -> Option<String> {
-    of(generation, &TOLD.take())
-}
+/// In the master: what the last process that has told something could not boot for.
+#[derive(Default)]
+pub(crate) struct BootErrors(Option<(u32, String)>);
 
-fn of(generation: u32, told: &str) -> Option<String> {
-    let mut lines = told.lines().rev().filter_map(|line| line.split_once(' '));
-    let (_, text) = lines.find(|(number, _)| number.parse() == Ok(generation))?;
-    Some(text.to_owned())
+impl BootErrors {
+    /// The master wants to be told.
+    pub(crate) fn expect() -> std::io::Result<Self> {
+        TOLD.begin()?;
+        Ok(Self::default())
+    }
+
+    /// A process could not boot. Asked each time: what is told in a crash loop would add up.
+    pub(crate) fn collect(&mut self) {
+        self.add(&TOLD.take());
+    }
+
+    /// What was told last, if it is of `generation`.
+    pub(crate) fn take(&mut self, generation: u32) -> Option<String> {
+        self.collect();
+        self.0.take_if(|(number, _)| *number == generation).map(|(_, text)| text)
+    }
+
+    fn add(&mut self, told: &str) {
+        let last = told.lines().rev().find_map(|line| {
+            let (number, text) = line.split_once(' ')?;
+            Some((number.parse().ok()?, text.to_owned()))
+        });
+        self.0 = last.or(self.0.take());
+    }
 }
 
 #[cfg(test)]
@@ -41,12 +56,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_generation_has_its_error() {
-        let told =
-            [line(2, "importing a failed"), line(3, "first\n  second"), line(2, "x")].concat();
-        assert_eq!(of(2, &told).unwrap(), "x");
-        assert_eq!(of(3, &told).unwrap(), "first second");
-        assert_eq!(of(1, &told), None);
-        assert_eq!(of(1, &line(1, &"é".repeat(900))).unwrap().chars().count(), LONGEST);
+    fn the_last_error_is_kept_for_its_generation() {
+        let mut errors = BootErrors::default();
+        errors.add(&[line(3, "importing a failed"), line(2, "first\n  second")].concat());
+        errors.add("");
+        assert_eq!(errors.take(3), None);
+        assert_eq!(errors.take(2).unwrap(), "first second");
+        assert_eq!(errors.take(2), None);
+        errors.add(&line(1, &"é".repeat(900)));
+        assert_eq!(errors.take(1).unwrap().chars().count(), LONGEST);
     }
 }

@@ -49,7 +49,7 @@ pub(crate) fn run(
     }
     let access_logfile = settings.access_logfile.as_ref();
     for file in access_logfile.into_iter().chain([&settings.error_logfile]) {
-        if let Err(error) = logging::check(file) {
+        if let Err(error) = logging::check(file, settings) {
             code = fail(ExitCode::RUNTIME, &format!("cannot open the log {error}"));
         }
     }

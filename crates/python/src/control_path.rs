@@ -11,11 +11,11 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use ironhorn_config::Control;
-use ironhorn_unix::{SocketFile, bind_private, effective_uid};
+use ironhorn_unix::{SocketFile, bind_private, effective_uid, is_served};
 
 const ROOT: u32 = 0;
 
@@ -124,8 +124,7 @@ fn remove_stale(directory: &Path) -> io::Result<()> {
         let is_stale = pid_of(&entry.file_name()).is_some_and(|pid| {
             // Both, as a server of another pid namespace may share the directory.
             !Path::new(&format!("/proc/{pid}")).exists()
-                && UnixStream::connect(entry.path())
-                    .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+                && is_served(&entry.path()).is_ok_and(|is_served| !is_served)
         });
         if is_stale {
             // Another start may have been quicker.

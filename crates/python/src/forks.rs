@@ -4,8 +4,9 @@
 //! and connections. It must not act as a second worker: TERM is to end it, the server's port is
 //! not its to hold, and when the app's call returns in it, the answer is not its to send.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use ironhorn_master::command::WORKER_SIGNALS;
 use ironhorn_unix::{EXAMINE, Listener, exit_now, reset};
@@ -19,8 +20,9 @@ use crate::{interrupts, traceback};
 static FORKED: AtomicBool = AtomicBool::new(false);
 
 /// From now on a process that the app forks has signals of its own and none of `listeners`.
-pub(crate) fn watch(py: Python<'_>, listeners: &[Listener]) -> PyResult<()> {
-    let listeners: Vec<RawFd> = listeners.iter().map(AsRawFd::as_raw_fd).collect();
+pub(crate) fn watch(py: Python<'_>, listeners: &[Arc<Listener>]) -> PyResult<()> {
+    // Weak: the worker closes them when it drains, and their numbers become something else's.
+    let listeners: Vec<Weak<Listener>> = listeners.iter().map(Arc::downgrade).collect();
     let after_in_child = PyCFunction::new_closure(py, None, None, move |arguments, _| {
         // A child of the child has nothing left to give up.
         if FORKED.swap(true, Ordering::Relaxed) {
@@ -29,11 +31,11 @@ pub(crate) fn watch(py: Python<'_>, listeners: &[Listener]) -> PyResult<()> {
         for signal in WORKER_SIGNALS.into_iter().chain([EXAMINE]) {
             reset(signal)?;
         }
-        for &listener in &listeners {
-            // SAFETY: the descriptor is open in the worker for as long as the app can fork, hence
-            // in its copy; the copy's `Listener` is never used again nor dropped, as `leave` ends
-            // the process before the worker's loop could go on.
-            drop(unsafe { OwnedFd::from_raw_fd(listener) });
+        for listener in listeners.iter().filter_map(Weak::upgrade) {
+            // SAFETY: the worker had not dropped the `Listener` when it was copied, so the
+            // descriptor is open in the copy. Nobody uses or drops it there again: `leave` ends the
+            // process before the worker's loop could go on, and `upgrade` took but a share of it.
+            drop(unsafe { OwnedFd::from_raw_fd(listener.as_raw_fd()) });
         }
         interrupts::forget(arguments.py())
     })?;

@@ -9,6 +9,7 @@ use ironhorn_worker::AccessLog;
 use ironhorn_worker::access_log::{Format, FormatError};
 
 use crate::hooks::Hooks;
+use crate::logging::links;
 
 pub(crate) struct Generation {
     pub(crate) settings: Settings,
@@ -188,7 +189,7 @@ pub(crate) fn open_access_log(settings: &Settings) -> Result<Option<AccessLog>, 
     match &settings.access_logfile {
         None => Ok(None),
         Some(LogFile::Standard) => Ok(Some(AccessLog::to_stdout(format))),
-        Some(LogFile::Path(path)) => AccessLog::to_file(format, path)
+        Some(LogFile::Path(path)) => AccessLog::to_file(format, path, links(settings))
             .map(Some)
             .map_err(|error| format!("cannot open the access log {}: {error}", path.display())),
     }

@@ -7,25 +7,26 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ironhorn_config::{Resolved, Settings, Sources, Stop, resolve};
-use ironhorn_master::report::Report;
+use ironhorn_config::{Control, Resolved, Settings, Sources, Stop, resolve};
+use ironhorn_master::report::{Reason, Report};
 use ironhorn_master::{About, Attended, ExitCode, Host, Options, WorkerSeat, ZygoteSeat};
 use ironhorn_unix::{
-    Address, ForkHooks, Listener, Monotonic, Pid, Pidfile, Promise, State, set_process_title,
-    set_umask,
+    Address, ForkHooks, Listener, Monotonic, Pid, Pidfile, Promise, SocketFile, State,
+    set_process_title, set_umask,
 };
 use log::Level;
 use pyo3::prelude::*;
 
 use crate::attention::Attention;
 use crate::boot::Preloaded;
+use crate::boot_errors::BootErrors;
 use crate::fork_hooks::PythonHooks;
 use crate::generation::{Generation, Generations, open_access_log, whereabouts};
 use crate::hooks::{Conf, Confs, Hooks, HooksError};
 use crate::systemd::{Other, Systemd};
 use crate::upgrade::{self, Succession, with_suffix, without_suffix};
 use crate::watch::{Plan, SourceWatch};
-use crate::{boot, boot_errors, check, daemon, logging, privileges, systemd};
+use crate::{boot, check, daemon, logging, privileges, systemd};
 
 /// Everything that outlives a worker.
 pub(crate) struct Server<'py> {
@@ -40,11 +41,18 @@ pub(crate) struct Server<'py> {
     preloaded: Option<Preloaded>,
     succession: Succession,
     systemd: Systemd,
-    attention: Attention,
+    /// What wakes the master, whose it is alone.
+    attention: Option<Attention>,
+    /// Where the control socket was asked for at start, whatever the settings say since.
+    control_setting: Control,
+    /// What processes that could not boot have told.
+    boot_errors: BootErrors,
     /// Over the sources, with the setting `reload`.
     watch: Option<SourceWatch>,
     /// While the command that was started waits for this server in the background.
     pub(crate) promise: Option<Promise>,
+    /// Where operators ask the master.
+    pub(crate) control: Option<SocketFile>,
 }
 
 impl<'py> Server<'py> {
@@ -68,11 +76,14 @@ impl<'py> Server<'py> {
             pidfile,
             preloaded: None,
             succession,
-            attention: Attention::new()?,
+            attention: Some(Attention::new()?),
+            control_setting: Control::None,
+            boot_errors: BootErrors::expect()?,
             watch: None,
             promise: None,
+            control: None,
         };
-        boot_errors::expect()?;
+        server.control_setting = upgrade::absolute(&server.serving().control);
         server.watch_sources();
         Ok(server)
     }
@@ -84,14 +95,15 @@ impl<'py> Server<'py> {
         {
             return;
         }
-        let forgotten = self.watch.take().map_or(Ok(()), |old| self.attention.remove(old.as_fd()));
+        let Some(attention) = &self.attention else { return };
+        let forgotten = self.watch.take().map_or(Ok(()), |old| attention.remove(old.as_fd()));
         let begun = forgotten.and(plan).and_then(|plan| plan.map(SourceWatch::begin).transpose());
         match begun {
             Ok(watch) => self.watch = watch,
             Err(error) => return log::error!(error:%; "cannot watch the sources"),
         }
         if let Some(watch) = &self.watch
-            && let Err(error) = self.attention.add(watch.as_fd())
+            && let Err(error) = attention.add(watch.as_fd())
         {
             log::error!(error:%; "cannot watch the sources");
         }
@@ -128,7 +140,7 @@ impl<'py> Server<'py> {
         let prepared = self.launch.enter(&settings).and_then(|()| {
             open_access_log(&settings)?;
             check::pidfile(&settings)?;
-            logging::check(&settings.error_logfile)
+            logging::check(&settings.error_logfile, &settings)
                 .map_err(|error| format!("cannot open the log {error}"))?;
             let hooks = self.launch.load_hooks(self.py, &resolved).map_err(|error| {
                 if let Some(traceback) = &error.traceback {
@@ -151,7 +163,9 @@ impl<'py> Server<'py> {
             pidfile.disown();
         }
         self.promise = None;
+        self.control = None;
         self.watch = None;
+        self.attention = None;
         self.systemd = Systemd::default();
         // The descriptors of other generations would keep their addresses bound.
         self.generations.keep_only(generation);
@@ -223,6 +237,9 @@ pub(crate) const FIRST_GENERATION: u32 = 1;
 impl Host for Server<'_> {
     fn reload(&mut self, generation: u32) -> Result<Options, String> {
         let prepared = self.prepare()?;
+        if upgrade::absolute(&prepared.settings.control) != self.control_setting {
+            log::warn!("control has changed: the socket stays as it is until a restart");
+        }
         prepared.announce_unless_in(&self.generations);
         let options = master_options(&prepared.settings);
         self.generations.insert(generation, prepared);
@@ -269,18 +286,12 @@ impl Host for Server<'_> {
         let Some(generation) = self.generations.remove(seat.generation) else {
             return ExitCode::RUNTIME;
         };
-        let listeners: Result<Vec<Listener>, _> =
-            generation.listeners.iter().map(|listener| listener.try_clone()).collect();
-        match listeners {
-            Ok(listeners) => {
-                let hooks = generation.hooks;
-                boot::run(self.py, &settings, listeners, seat, self.preloaded.take(), hooks)
-            }
-            Err(error) => {
-                log::error!(error:%; "cannot share the listeners");
-                ExitCode::RUNTIME
-            }
-        }
+        // No copies: the worker closes its listeners long before it ends.
+        let Generation { listeners, hooks, .. } = generation;
+        let listeners =
+            listeners.into_iter().map(Rc::into_inner).collect::<Option<Vec<Listener>>>();
+        let listeners = listeners.expect("invariant: this process has no other generation");
+        boot::run(self.py, &settings, listeners, seat, self.preloaded.take(), hooks)
     }
 
     fn fork_hooks(&self) -> &dyn ForkHooks {
@@ -321,6 +332,11 @@ impl Host for Server<'_> {
         if *report == Report::Serving {
             daemon::serves(&mut self.promise);
         }
+        if let Report::Exited { reason: Reason::BootFailure, .. }
+        | Report::ZygoteExited { reason: Reason::BootFailure, .. } = report
+        {
+            self.boot_errors.collect();
+        }
         let concerned = concerned(report).unwrap_or(self.serving);
         self.hooks_of(concerned).observe(self.py, report);
     }
@@ -345,11 +361,11 @@ impl Host for Server<'_> {
         self.succession.end();
         self.restore_pidfile();
         self.move_pidfile();
-        upgrade::restore_control(&self.serving().control);
+        upgrade::restore_control(&self.control_setting);
     }
 
     fn boot_error(&mut self, generation: u32) -> Option<String> {
-        boot_errors::told(generation)
+        self.boot_errors.take(generation)
     }
 
     fn about(&self) -> About {
@@ -364,7 +380,7 @@ impl Host for Server<'_> {
     }
 
     fn attention(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.attention.as_fd())
+        self.attention.as_ref().map(Attention::as_fd)
     }
 
     fn attend(&mut self, now: Monotonic) -> Attended {

@@ -19,7 +19,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
 use env_logger::Builder;
 use env_logger::fmt::Formatter;
 use ironhorn_config::{LogFile, LogFormat, LogLevel, Settings};
-use ironhorn_unix::Sink;
+use ironhorn_unix::{Links, Sink};
 use log::kv::{Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
@@ -66,7 +66,7 @@ fn actor() -> Option<Actor> {
 pub(crate) fn configure(settings: &Settings, filters: Option<&str>) -> io::Result<()> {
     let sink = match &settings.error_logfile {
         LogFile::Standard => Sink::stderr(),
-        LogFile::Path(path) => open(path)?,
+        LogFile::Path(path) => open(path, settings)?,
     };
     // The app doesn't run in the master, which keeps its streams, so that a reload can end this.
     if settings.capture_output && actor().is_some() {
@@ -94,7 +94,7 @@ pub(crate) fn configure(settings: &Settings, filters: Option<&str>) -> io::Resul
 /// Opens the log file by its name again, after it was moved away.
 pub(crate) fn reopen(settings: &Settings) {
     let LogFile::Path(path) = &settings.error_logfile else { return };
-    let opened = open(path).and_then(|sink| {
+    let opened = open(path, settings).and_then(|sink| {
         if settings.capture_output && actor().is_some() {
             sink.redirect_output()?;
         }
@@ -109,10 +109,10 @@ pub(crate) fn reopen(settings: &Settings) {
 }
 
 /// Whether the file could be logged to; makes it if it isn't there.
-pub(crate) fn check(file: &LogFile) -> io::Result<()> {
+pub(crate) fn check(file: &LogFile, settings: &Settings) -> io::Result<()> {
     match file {
         LogFile::Standard => Ok(()),
-        LogFile::Path(path) => open(path).map(drop),
+        LogFile::Path(path) => open(path, settings).map(drop),
     }
 }
 
@@ -164,8 +164,13 @@ fn tell_lost(logger: &env_logger::Logger) {
     }
 }
 
-fn open(path: &Path) -> io::Result<Sink> {
-    Sink::open(path)
+/// Workers of another user must not lead root to files of root's.
+pub(crate) fn links(settings: &Settings) -> Links {
+    if settings.user.is_some() { Links::Roots } else { Links::All }
+}
+
+fn open(path: &Path, settings: &Settings) -> io::Result<Sink> {
+    Sink::open(path, links(settings))
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 

@@ -140,16 +140,18 @@ fn start(
     launch.warn_of_unused(&generation.settings);
     generation.announce_unless_in(&none);
     let _aside = SetAside::control(&control, &succession);
-    // Its file is there as long as the master is, and goes with it.
     let opened = control_path::open(&control, launch.environment())
         .inspect_err(|_| generation.unlink_unless_in(&inherited))?;
     // What the settings no longer ask for is closed.
     drop(inherited);
-    let (control, _file) = opened.unzip();
+    let (control, file) = opened.unzip();
     let mut server = Server::new(py, launch, generation, pidfile, succession)
         .map_err(|error| format!("cannot watch for what concerns the master: {error}"))?;
     server.promise = promise.take();
+    server.control = file;
     let code = ironhorn_master::run(&mut server, options, Inputs { signals, control });
+    // Nobody answers there any more.
+    server.control = None;
     *promise = server.promise.take();
     server.on_exit();
     Ok(code)

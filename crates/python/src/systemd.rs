@@ -4,7 +4,9 @@
 //! Any service manager that speaks these protocols will do. What it has put into the environment is
 //! meant for the server alone, so the app doesn't see it.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
+use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
@@ -19,6 +21,13 @@ use crate::upgrade::{LISTENERS, MASTER, variable};
 const FIRST: RawFd = 3;
 /// More than any unit passes: a larger number is a mistake.
 const AT_MOST: RawFd = 1024;
+
+/// Between two tries to say what the service manager has no room for.
+const BETWEEN_TRIES: Duration = Duration::from_millis(100);
+/// After so many tries in vain the log says so.
+const PATIENCE: u32 = 50;
+/// A watchdog that expects more would cost more than it is good for.
+const AT_LEAST_BETWEEN_SIGNS: Duration = Duration::from_millis(100);
 
 const LISTEN_PID: &str = "LISTEN_PID";
 const LISTEN_FDS: &str = "LISTEN_FDS";
@@ -97,6 +106,18 @@ pub(crate) struct Systemd {
     watchdog: Option<Watchdog>,
     status: String,
     phase: Phase,
+    unsent: Unsent,
+}
+
+/// What the service manager has no room for now: it would wait for the end of a start or a reload
+/// for ever.
+#[derive(Debug, Default)]
+struct Unsent {
+    /// In their order.
+    messages: VecDeque<String>,
+    /// When the first is tried again.
+    next: Option<Monotonic>,
+    tries: u32,
 }
 
 /// What the service manager believes.
@@ -177,18 +198,24 @@ impl Systemd {
         }
     }
 
-    /// Shows that the master lives, if it is time; says when to come again.
+    /// Shows that the master lives, if it is time, and says what could not be said yet; says when
+    /// to come again.
     pub(crate) fn attend(&mut self, now: Monotonic) -> Option<Monotonic> {
-        let watchdog = self.watchdog.as_mut()?;
-        let is_due = now >= watchdog.next;
-        if is_due {
+        if let Some(watchdog) = &mut self.watchdog
+            && now >= watchdog.next
+        {
             watchdog.next = now + watchdog.interval;
-        }
-        let next = watchdog.next;
-        if is_due {
             self.send("WATCHDOG=1");
         }
-        Some(next)
+        if self.unsent.next.is_some_and(|next| now >= next) {
+            self.send_unsent();
+        }
+        self.watchdog
+            .as_ref()
+            .map(|watchdog| watchdog.next)
+            .into_iter()
+            .chain(self.unsent.next)
+            .min()
     }
 
     fn reload(&mut self) {
@@ -219,10 +246,47 @@ impl Systemd {
         }
     }
 
-    fn send(&self, message: &str) {
-        if let Some(Err(error)) = self.notifier.as_ref().map(|notifier| notifier.send(message)) {
-            log::debug!(error:%; "the service manager doesn't listen");
+    fn send(&mut self, message: &str) {
+        self.unsent.add(message);
+        self.send_unsent();
+    }
+
+    fn send_unsent(&mut self) {
+        let Self { notifier: Some(notifier), unsent, .. } = self else {
+            self.unsent = Unsent::default();
+            return;
+        };
+        while let Some(message) = unsent.messages.front() {
+            match notifier.send(message) {
+                Ok(()) => {}
+                // Its queue is full (unix(7)).
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    unsent.tries += 1;
+                    if unsent.tries == PATIENCE {
+                        log::warn!(error:%; "the service manager doesn't listen; it is told again and again");
+                    }
+                    unsent.next = Some(Monotonic::now() + BETWEEN_TRIES);
+                    return;
+                }
+                Err(error) => log::debug!(error:%; "the service manager doesn't listen"),
+            }
+            unsent.messages.pop_front();
         }
+        *unsent = Unsent::default();
+    }
+}
+
+impl Unsent {
+    /// Takes the place of messages that said no more than this one says anew, so that few wait
+    /// however long nobody listens.
+    fn add(&mut self, message: &str) {
+        let names = |message: &str| -> BTreeSet<String> {
+            let lines = message.lines().filter_map(|line| line.split_once('='));
+            lines.map(|(name, _)| name.to_owned()).collect()
+        };
+        let new = names(message);
+        self.messages.retain(|old| !names(old).is_subset(&new));
+        self.messages.push_back(message.to_owned());
     }
 }
 
@@ -244,6 +308,73 @@ impl Watchdog {
             return None;
         }
         let limit = number(WATCHDOG_USEC).filter(|&limit| limit > 0)?;
-        Some(Self { interval: Duration::from_micros(limit) / 2, next: Monotonic::now() })
+        let interval = (Duration::from_micros(limit) / 2).max(AT_LEAST_BETWEEN_SIGNS);
+        Some(Self { interval, next: Monotonic::now() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    type Variables = Vec<(OsString, OsString)>;
+
+    fn manager() -> (UnixDatagram, Variables, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        (socket, vec![(NOTIFY_SOCKET.into(), path.into())], directory)
+    }
+
+    fn heard(manager: &UnixDatagram) -> Vec<String> {
+        let mut message = [0; 256];
+        std::iter::from_fn(|| {
+            manager
+                .recv(&mut message)
+                .ok()
+                .map(|length| String::from_utf8_lossy(&message[..length]).into_owned())
+        })
+        .collect()
+    }
+
+    #[test]
+    fn what_finds_no_room_is_said_later() {
+        let (manager, environment, _directory) = manager();
+        let filler = Notifier::new(&environment[0].1).unwrap();
+        while filler.send("FILLER=1").is_ok() {}
+        let mut systemd = Systemd::new(&environment);
+        let now = Monotonic::now();
+        systemd.observe(&Report::Serving, Other::None);
+        systemd.describe("1 worker", Other::None);
+        systemd.describe("2 workers", Other::None);
+        systemd.observe(&Report::Reloading { generation: 2 }, Other::None);
+        systemd.reloaded();
+        let again = systemd.attend(now).unwrap();
+        assert!(again > now && again <= Monotonic::now() + BETWEEN_TRIES);
+        assert!(heard(&manager).iter().all(|message| message == "FILLER=1"));
+        assert_eq!(systemd.attend(again), None);
+        let mut said = heard(&manager);
+        assert!(said[2].starts_with("RELOADING=1\nMONOTONIC_USEC="), "{said:?}");
+        said.remove(2);
+        let ready = format!("READY=1\nMAINPID={}", std::process::id());
+        assert_eq!(said, [ready.as_str(), "STATUS=2 workers", "READY=1"]);
+    }
+
+    #[test]
+    fn nobody_there_is_not_waited_for() {
+        let (manager, environment, directory) = manager();
+        drop((manager, directory));
+        let mut systemd = Systemd::new(&environment);
+        systemd.observe(&Report::Serving, Other::None);
+        assert_eq!(systemd.attend(Monotonic::now()), None);
+    }
+
+    #[test]
+    fn signs_of_life_are_not_endless() {
+        let watchdog = Watchdog::new(&[(WATCHDOG_USEC.into(), "1".into())]).unwrap();
+        assert_eq!(watchdog.interval, AT_LEAST_BETWEEN_SIGNS);
     }
 }

@@ -131,6 +131,16 @@ impl Drop for SetAside {
     }
 }
 
+/// The same, whichever directory is the current one later.
+pub(crate) fn absolute(control: &Control) -> Control {
+    match control {
+        Control::Path(path) => {
+            Control::Path(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+        }
+        other => other.clone(),
+    }
+}
+
 /// In the old master: if the new one could not give the control socket back, it is taken.
 pub(crate) fn restore_control(control: &Control) {
     let Control::Path(path) = control else { return };

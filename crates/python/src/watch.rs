@@ -47,6 +47,8 @@ pub(crate) struct SourceWatch {
     watch: Watch,
     /// Changes that the server was not reloaded for yet.
     pending: Option<Pending>,
+    /// What is gone of the plan's, until it is there again.
+    gone: Vec<PathBuf>,
     /// Whether it was said that not everything is watched.
     has_complained: bool,
 }
@@ -88,6 +90,12 @@ impl Plan {
         is_module || self.is_template(path) || self.extra.iter().any(|it| path.starts_with(it))
     }
 
+    /// Whether this directory is watched because it was named, and not for what is around it.
+    fn begins_at(&self, directory: &Path) -> bool {
+        self.trees.iter().any(|tree| tree == directory)
+            || self.extra.iter().any(|it| it == directory || directory_of(it) == Some(directory))
+    }
+
     fn is_template(&self, path: &Path) -> bool {
         let is_in = |tree: &PathBuf| {
             let inner = path.strip_prefix(tree).ok().and_then(Path::parent);
@@ -119,7 +127,8 @@ impl SourceWatch {
     pub(crate) fn begin(plan: Plan) -> io::Result<Self> {
         loaded::expect()?;
         let watch = Watch::new()?;
-        let mut sources = Self { plan, watch, pending: None, has_complained: false };
+        let mut sources =
+            Self { plan, watch, pending: None, gone: Vec::new(), has_complained: false };
         sources.add_all();
         Ok(sources)
     }
@@ -145,8 +154,10 @@ impl SourceWatch {
             Ok(changes) => changes.into_iter().for_each(|change| self.note(change, now)),
             Err(error) => log::error!(error:%; "cannot tell which sources change"),
         }
+        self.look_for_gone(now);
+        let again = (!self.gone.is_empty()).then(|| now + QUIET);
         let Some(Pending { path, more, first, last }) = &self.pending else {
-            return (None, false);
+            return (again, false);
         };
         let due = (*last + QUIET).min(*first + PATIENCE);
         if now < due {
@@ -154,7 +165,26 @@ impl SourceWatch {
         }
         log::info!(path:% = path.display(), more; "sources changed");
         self.pending = None;
-        (None, true)
+        (again, true)
+    }
+
+    /// Looks whether another directory has come in the place of one that is gone: nobody tells, as
+    /// what is around it isn't watched.
+    fn look_for_gone(&mut self, now: Monotonic) {
+        let (back, gone) = std::mem::take(&mut self.gone).into_iter().partition(|it| it.is_dir());
+        self.gone = gone;
+        let back: Vec<PathBuf> = back;
+        for directory in back {
+            let found = if self.is_in_tree(&directory) {
+                self.add_tree(&directory)
+            } else {
+                self.add(&directory);
+                self.plan.extra.iter().find(|it| it.starts_with(&directory) && it.exists()).cloned()
+            };
+            if let Some(path) = found {
+                self.note_source(path, now);
+            }
+        }
     }
 
     fn note(&mut self, change: Change, now: Monotonic) {
@@ -163,12 +193,23 @@ impl SourceWatch {
             Change::Directory(path) if is_foreign(&path) => None,
             Change::Directory(path) if self.is_in_tree(&path) => self.add_tree(&path),
             Change::Directory(_) => None,
+            Change::Gone(path) => {
+                if self.plan.begins_at(&path) && !self.gone.contains(&path) {
+                    self.gone.push(path);
+                }
+                None
+            }
             Change::Lost => {
                 self.add_all();
                 self.plan.trees.first().cloned()
             }
         };
-        let Some(path) = path else { return };
+        if let Some(path) = path {
+            self.note_source(path, now);
+        }
+    }
+
+    fn note_source(&mut self, path: PathBuf, now: Monotonic) {
         match &mut self.pending {
             Some(pending) => {
                 pending.more += usize::from(pending.path != path);

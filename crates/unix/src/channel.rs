@@ -18,11 +18,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{
-    self, AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
-};
+use nix::sys::socket::{self, AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType};
 
-use message::{FRAME, message, packet};
+use message::{FRAME, ToNewborn, message, packet};
 pub use message::{Frame, FromZygote, ToMaster, ToWorker, ToZygote};
 
 mod message;
@@ -91,7 +89,10 @@ impl<S: Frame, R: Frame> Channel<S, R> {
     /// `BrokenPipe` (or `ConnectionReset`): the other end is closed. `WouldBlock`: it has not read
     /// the last ones (the kernel queues at least ten packets).
     pub fn send(&self, message: S) -> io::Result<()> {
-        let packet = packet(message);
+        self.send_packet(packet(message))
+    }
+
+    fn send_packet(&self, packet: [u8; FRAME]) -> io::Result<()> {
         let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
         loop {
             match socket::send(self.socket.as_raw_fd(), &packet, flags) {
@@ -127,6 +128,10 @@ impl<S: Frame, R: Frame> Channel<S, R> {
     ///
     /// Descriptors that came with it are closed.
     pub fn receive(&self) -> io::Result<Received<R>> {
+        self.receive_packet()
+    }
+
+    fn receive_packet<M: Frame>(&self) -> io::Result<Received<M>> {
         // One byte more than a frame, so that a packet too long isn't taken for its beginning.
         let mut packet = [0; FRAME + 1];
         loop {
@@ -145,26 +150,30 @@ impl<S: Frame, R: Frame> Channel<S, R> {
     /// Like [`receive`](Self::receive), with the descriptors that came with the message, closed on
     /// exec.
     ///
-    /// Err also if not all of them could be taken, as the process has too many open.
-    pub fn receive_with_fds(&self) -> io::Result<(Received<R>, Vec<OwnedFd>)> {
+    /// In place of the descriptors, an error if not all of them could be taken, as the process has
+    /// too many open (EMFILE); those that could are closed.
+    pub fn receive_with_fds(&self) -> io::Result<(Received<R>, io::Result<Vec<OwnedFd>>)> {
         let mut packet = [0; FRAME + 1];
         let mut space = cmsg_space!([RawFd; DESCRIPTORS]);
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-        let (length, fds) = loop {
+        let (length, is_cut) = loop {
             let mut slices = [IoSliceMut::new(&mut packet)];
             let fd = self.socket.as_raw_fd();
             match socket::recvmsg::<()>(fd, &mut slices, Some(&mut space), flags) {
                 Ok(received) => {
-                    break (received.bytes, owned(received.cmsgs().map_err(|_| too_many())?));
+                    break (received.bytes, received.flags.contains(MsgFlags::MSG_CTRUNC));
                 }
-                Err(Errno::EAGAIN) => return Ok((Received::Nothing, Vec::new())),
+                Err(Errno::EAGAIN) => return Ok((Received::Nothing, Ok(Vec::new()))),
                 // As in `receive`.
                 Err(Errno::ECONNRESET | Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
         };
+        // Ahead of all else, so that they are closed if it is an error.
+        let fds = owned(&space);
+        let fds = if is_cut { Err(Errno::EMFILE.into()) } else { Ok(fds) };
         match length {
-            0 => Ok((Received::Closed, Vec::new())),
+            0 => Ok((Received::Closed, Ok(Vec::new()))),
             _ => decode(&packet[..length]).map(|received| (received, fds)),
         }
     }
@@ -183,22 +192,46 @@ impl<S: Frame, R: Frame> Channel<S, R> {
     }
 }
 
-fn owned(messages: impl Iterator<Item = ControlMessageOwned>) -> Vec<OwnedFd> {
-    let mut fds = Vec::new();
-    for message in messages {
-        if let ControlMessageOwned::ScmRights(received) = message {
-            // SAFETY: recvmsg(2) has just made these descriptors, and nobody else owns them. nix
-            // hands them over as numbers.
-            let receive = |fd: RawFd| unsafe { OwnedFd::from_raw_fd(fd) };
-            fds.extend(received.into_iter().map(receive));
-        }
+impl MasterEnd {
+    /// Tells a worker that came out of a zygote that the master knows of it.
+    pub fn welcome(&self) -> io::Result<()> {
+        self.send_packet(packet(ToNewborn::Welcome))
     }
-    fds
 }
 
-/// recvmsg(2), `MSG_CTRUNC`.
-fn too_many() -> io::Error {
-    io::Error::other("descriptors that came with a message were lost: too many are open")
+impl WorkerEnd {
+    /// In a worker that came out of a zygote: waits until the master knows of it. False: it never
+    /// will; the zygote died before it could say so, or the master has gone.
+    pub fn is_welcome(&self) -> io::Result<bool> {
+        loop {
+            self.wait()?;
+            match self.receive_packet()? {
+                Received::Message(ToNewborn::Welcome) => return Ok(true),
+                Received::Nothing => {}
+                Received::Closed => return Ok(false),
+            }
+        }
+    }
+}
+
+/// The descriptors in what recvmsg(2) has written behind a message: one header, then their numbers
+/// (cmsg(3)). nix reads nothing of it if it is cut (`MSG_CTRUNC`), and those that came would leak.
+fn owned(control: &[u8]) -> Vec<OwnedFd> {
+    const LENGTH: usize = size_of::<usize>();
+    const NUMBER: usize = size_of::<RawFd>();
+    const HEADER: usize = LENGTH + 2 * NUMBER;
+    let number = |bytes: &[u8]| bytes.try_into().ok().map(RawFd::from_ne_bytes);
+    let Some((length, rest)) = control.split_first_chunk::<LENGTH>() else { return Vec::new() };
+    let kind = [number(&rest[..NUMBER]), number(&rest[NUMBER..2 * NUMBER])];
+    let end = usize::from_ne_bytes(*length);
+    if kind != [Some(libc::SOL_SOCKET), Some(libc::SCM_RIGHTS)]
+        || !(HEADER..=control.len()).contains(&end)
+    {
+        return Vec::new();
+    }
+    let numbers = control[HEADER..end].chunks_exact(NUMBER).filter_map(number);
+    // SAFETY: recvmsg(2) has just made these descriptors, and nobody else owns them.
+    numbers.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect()
 }
 
 fn decode<R: Frame>(packet: &[u8]) -> io::Result<Received<R>> {
@@ -223,6 +256,17 @@ impl<S, R> AsRawFd for Channel<S, R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_welcome_hears_the_rest() {
+        let (master, worker) = channel().unwrap();
+        master.welcome().unwrap();
+        master.send(ToWorker::Stop).unwrap();
+        assert!(worker.is_welcome().unwrap());
+        assert_eq!(worker.receive().unwrap(), Received::Message(ToWorker::Stop));
+        drop(master);
+        assert!(!worker.is_welcome().unwrap());
+    }
 
     #[test]
     fn messages_keep_their_order_in_both_directions() {

@@ -51,7 +51,11 @@ pub fn detach(hooks: &dyn ForkHooks) -> io::Result<Detached> {
         Forked::Parent { child } => {
             drop(writer);
             // It leaves at once.
-            waitpid(child, None)?;
+            while let Err(errno) = waitpid(child, None) {
+                if errno != Errno::EINTR {
+                    return Err(errno.into());
+                }
+            }
             let mut server = [0; 4];
             reader.read_exact(&mut server)?;
             let server = Pid::from_raw(i32::from_ne_bytes(server));
@@ -60,12 +64,14 @@ pub fn detach(hooks: &dyn ForkHooks) -> io::Result<Detached> {
         Forked::Child { mask } => {
             drop(reader);
             mask.unblock();
+            hooks.after_in_child();
             let second = setsid().map_err(io::Error::from).and_then(|_| fork(hooks));
             let Ok(Forked::Child { mask }) = second else {
                 // The launcher reads an end of file if there is no second child.
                 exit_now(0);
             };
             mask.unblock();
+            hooks.after_in_child();
             writer.write_all(&getpid().as_raw().to_ne_bytes())?;
             Ok(Detached::Server(Promise { pipe: writer }))
         }

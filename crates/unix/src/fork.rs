@@ -1,9 +1,10 @@
 //! Makes a child process that starts with every signal blocked.
 //!
-//! The order is block all, hooks, fork, hooks; the child then builds its own signal pipe and only
-//! after that unblocks. Without it, a signal that reaches the newborn runs the inherited handler,
-//! which writes into the pipe it still shares with its parent: a TERM for a worker stops the
-//! master.
+//! The order in the parent is block all, hooks, fork, hooks, unblock. The child builds its own signal
+//! pipe, unblocks, and runs its hook last. Were signals let through earlier, one that reaches the
+//! newborn would run the inherited handler, which writes into the pipe it still shares with its
+//! parent: a TERM for a worker stops the master. Were the hook run earlier, a thread that the app
+//! starts in it, and what that one executes, would have every signal blocked for ever.
 
 use std::io::{self, Read};
 use std::marker::PhantomData;
@@ -21,13 +22,15 @@ use crate::clock::Monotonic;
 /// What an embedded runtime must do around a fork, such as CPython's `PyOS_BeforeFork`.
 ///
 /// Each `before` is followed by exactly one `after_in_parent` in the caller's process (also when
-/// the fork fails) and, if there is a child, by one `after_in_child` there.
+/// the fork fails) and, if there is a child that goes on with the runtime, by one `after_in_child`
+/// there, before anything else of the runtime's is used.
 pub trait ForkHooks {
     /// Runs just before the fork, signals blocked.
     fn before(&self);
     /// Runs in the parent, signals still blocked.
     fn after_in_parent(&self);
-    /// Runs in the child, signals still blocked.
+    /// Runs in the child, which calls it itself once it has signals of its own and has let them
+    /// through: what it starts inherits the mask.
     fn after_in_child(&self);
 }
 
@@ -50,7 +53,8 @@ pub enum Forked {
         /// The new process.
         child: Pid,
     },
-    /// The new process, with every signal blocked.
+    /// The new process, with every signal blocked. [`ForkHooks::after_in_child`] is still to be
+    /// called, after `mask` is restored.
     Child {
         /// Restores the mask that was in force before the fork.
         mask: BlockedSignals,
@@ -104,10 +108,7 @@ pub fn fork(hooks: &dyn ForkHooks) -> io::Result<Forked> {
             mask.unblock();
             Ok(Forked::Parent { child })
         }
-        Ok(ForkResult::Child) => {
-            hooks.after_in_child();
-            Ok(Forked::Child { mask })
-        }
+        Ok(ForkResult::Child) => Ok(Forked::Child { mask }),
         Err(errno) => {
             hooks.after_in_parent();
             mask.unblock();
@@ -146,7 +147,6 @@ pub fn fork_orphan(hooks: &dyn ForkHooks) -> io::Result<Forked> {
             match result {
                 Ok(ForkResult::Child) => {
                     drop((read, write));
-                    hooks.after_in_child();
                     Ok(Forked::Child { mask })
                 }
                 Ok(ForkResult::Parent { child }) => tell_of_orphan(&write, child.as_raw()),

@@ -42,6 +42,7 @@ mod socket;
 mod stack_file;
 mod stdio;
 mod title;
+mod trust;
 mod upgrade;
 mod watch;
 
@@ -70,13 +71,13 @@ pub use notify::Notifier;
 pub use pidfile::{Pidfile, PidfileError};
 pub use privileges::{Identity, IdentityError, set_umask};
 pub use signals::{Signals, ignore, reset};
-pub use sink::{Fate, Sink};
+pub use sink::{Fate, Links, Sink};
 pub use socket::{
     Address, AddressError, BindError, BindOptions, InheritedFault, Listener, ListenerFile, Local,
-    Peer, SocketFile, Stream, bind_private, effective_uid, peer_uid,
+    Peer, SocketFile, Stream, bind_private, connect_private, effective_uid, is_served, peer_uid,
 };
 pub use stack_file::StackFile;
-pub use stdio::redirect_output;
+pub use stdio::{is_in_foreground, redirect_output};
 pub use title::set_process_title;
 pub use upgrade::{Program, parent, set_close_on_exec};
 pub use watch::{Change, Watch};

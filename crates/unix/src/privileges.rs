@@ -2,17 +2,18 @@
 
 use std::ffi::CString;
 use std::fmt;
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{
     Gid, Group, Uid, User, fchown, getegid, geteuid, getgrouplist, setgid, setgroups, setuid,
 };
+
+use crate::trust::open_safely;
 
 /// Sets the file mode creation mask of the process and returns the former one (umask(2)).
 ///
@@ -65,6 +66,11 @@ impl Identity {
         group: Option<&str>,
         other_groups: bool,
     ) -> Result<Option<Self>, IdentityError> {
+        // Who is that user already needs no entry in the database, as in a container.
+        let is_own = |uid| group.is_none() && !geteuid().is_root() && uid == geteuid().as_raw();
+        if user.and_then(number).is_some_and(is_own) {
+            return Ok(None);
+        }
         let found = user.map(find_user).transpose()?;
         let gid = group.map(find_group).transpose()?;
         let (uid, gid, name) = match (found, gid) {
@@ -75,10 +81,10 @@ impl Identity {
                 (uid, gid.or(primary).ok_or_else(missing)?, name)
             }
         };
-        if (uid, gid) == (geteuid(), getegid()) && !geteuid().is_root() {
-            return Ok(None);
-        }
         if !geteuid().is_root() {
+            if uid == geteuid() && (group.is_none() || gid == getegid()) {
+                return Ok(None);
+            }
             let wanted = user.or(group).unwrap_or_default();
             return Err(IdentityError::Forbidden(wanted.to_owned()));
         }
@@ -113,19 +119,18 @@ impl Identity {
     ///
     /// Nothing happens to a file of another kind, such as a terminal. A symbolic link is not
     /// followed: in a directory of the user's own, it might lead to a file that nobody meant to
-    /// give away.
+    /// give away. A hard link, or a symbolic one on the way, that somebody else than root may have
+    /// made is an error.
     pub fn own_file(&self, path: &Path) -> io::Result<()> {
-        let opened = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(path);
-        let file: File = match opened {
+        // One that is made from now on is refused, or root's.
+        if path.is_symlink() {
+            return Ok(());
+        }
+        let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT;
+        let file = match open_safely(path, flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY) {
             Ok(file) => file,
-            // ELOOP: a link. ENXIO: a FIFO that nobody reads.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENXIO)) => {
-                return Ok(());
-            }
+            // A FIFO that nobody reads.
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => return Ok(()),
             Err(error) => return Err(error),
         };
         if file.metadata()?.is_file() {

@@ -13,7 +13,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Stderr, Stdout};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,9 +24,11 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
-use nix::sys::stat::fstat;
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::geteuid;
 
 use crate::stdio::redirect_output;
+use crate::trust::open_safely;
 
 /// How long a line waits for room, in all.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -39,6 +41,16 @@ pub enum Fate {
     Written,
     /// Nobody makes room for it.
     Lost,
+}
+
+/// Whose links lead to a file of lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Links {
+    /// Anybody's.
+    All,
+    /// To root, root's own only: those that are in directories that nobody else may write to. To
+    /// any other process, anybody's.
+    Roots,
 }
 
 /// Where lines go: one of the standard streams, or a file of ours.
@@ -71,12 +83,21 @@ impl Sink {
     /// Appends to the file at `path`, which is made if it isn't there.
     ///
     /// A FIFO that nobody has opened yet is no error: its lines wait in it for a reader.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let is_fifo = path.metadata().is_ok_and(|found| found.file_type().is_fifo());
-        let file = match is_fifo {
-            true => open_fifo(path)?,
-            false => OpenOptions::new().append(true).create(true).open(path)?,
+    pub fn open(path: &Path, links: Links) -> io::Result<Self> {
+        let is_strict = links == Links::Roots && geteuid().is_root();
+        let open = |flags| match is_strict {
+            true => open_safely(path, flags),
+            false => Ok(File::from(nix::fcntl::open(path, flags, Mode::from_bits_retain(0o666))?)),
         };
+        // What is there may have become a FIFO by now, whose open would wait for a reader.
+        let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let file = match open(flags | OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT) {
+            Err(error) if has_no_reader(&error) => open(flags | OFlag::O_RDWR)?,
+            opened => opened?,
+        };
+        if fstat(&file)?.st_mode & S_IFMT != S_IFIFO {
+            fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
+        }
         Ok(Self(Kind::File(Outlet::of_file(file))))
     }
 
@@ -351,12 +372,17 @@ impl Outlet {
 /// Opens a FIFO for the sink alone. Who reads it may come later.
 fn open_fifo(path: &Path) -> io::Result<File> {
     match open_nonblocking(path) {
-        Err(error) if error.raw_os_error() == Some(Errno::ENXIO as i32) => {
+        Err(error) if has_no_reader(&error) => {
             // Its own reader, which never reads (fifo(7)).
             OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)
         }
         opened => opened,
     }
+}
+
+/// Of a FIFO that was opened for writing (fifo(7)).
+fn has_no_reader(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::ENXIO as i32)
 }
 
 fn open_nonblocking(path: &Path) -> io::Result<File> {

@@ -27,6 +27,8 @@ pub enum Change {
     File(PathBuf),
     /// This directory is new, and may have come with files in it.
     Directory(PathBuf),
+    /// This directory, which was watched itself, is gone or has another name.
+    Gone(PathBuf),
     /// More than the kernel could keep.
     Lost,
 }
@@ -47,7 +49,9 @@ impl Watch {
         let events = AddWatchFlags::IN_CLOSE_WRITE
             | AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_MOVE
-            | AddWatchFlags::IN_DELETE;
+            | AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_MOVE_SELF
+            | AddWatchFlags::IN_DELETE_SELF;
         let watch = self.inotify.add_watch(directory, events | AddWatchFlags::IN_ONLYDIR)?;
         self.directories.insert(watch, directory.to_owned());
         Ok(())
@@ -91,7 +95,14 @@ impl Watch {
             self.directories.remove(&event.wd);
             return None;
         }
-        let path = self.directories.get(&event.wd)?.join(event.name?);
+        let directory = self.directories.get(&event.wd)?;
+        let gone = AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_DELETE_SELF;
+        if event.mask.intersects(gone) {
+            let directory = directory.clone();
+            self.forget(&directory);
+            return Some(Change::Gone(directory));
+        }
+        let path = directory.join(event.name?);
         let appears = event.mask.intersects(AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO);
         match event.mask.contains(AddWatchFlags::IN_ISDIR) {
             true if appears => Some(Change::Directory(path)),
@@ -183,8 +194,28 @@ mod tests {
         watch.add(&moved).unwrap();
         fs::remove_file(moved.join("a")).unwrap();
         fs::remove_dir(&moved).unwrap();
-        assert_eq!(watch.changes().unwrap(), [Change::File(moved.join("a"))]);
+        let gone = [Change::File(moved.join("a")), Change::Gone(moved)];
+        assert_eq!(watch.changes().unwrap(), gone);
         assert_eq!(watch.len(), 1);
+    }
+
+    #[test]
+    fn the_directory_itself_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut watch = Watch::new().unwrap();
+        let root = directory.path().join("root");
+        let other = directory.path().join("other");
+        fs::create_dir_all(root.join("inner")).unwrap();
+        watch.add(&root).unwrap();
+        watch.add(&root.join("inner")).unwrap();
+        fs::rename(&root, &other).unwrap();
+        assert_eq!(watch.changes().unwrap(), [Change::Gone(root.clone())]);
+        assert!(watch.is_empty());
+        fs::write(other.join("inner/a"), "text").unwrap();
+        assert_eq!(watch.changes().unwrap(), []);
+        watch.add(&other).unwrap();
+        fs::remove_dir_all(&other).unwrap();
+        assert!(watch.changes().unwrap().contains(&Change::Gone(other)));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ironhorn_unix::{Listener, Monotonic, add_exclusive, remove};
@@ -21,7 +22,7 @@ const A_ROUND: u32 = 16;
 
 #[derive(Debug)]
 pub(crate) struct Acceptor {
-    listeners: Vec<Listener>,
+    listeners: Vec<Arc<Listener>>,
     first_token: usize,
     /// Whether the listeners are in the epoll set.
     polled: bool,
@@ -45,7 +46,7 @@ pub(crate) enum Accepted {
 
 impl Acceptor {
     /// The event of listener `n` comes with the token `first_token + n`.
-    pub(crate) fn new(listeners: Vec<Listener>, first_token: usize) -> Self {
+    pub(crate) fn new(listeners: Vec<Arc<Listener>>, first_token: usize) -> Self {
         Self { listeners, first_token, polled: false, taken: 0, paused_until: None, starved: false }
     }
 

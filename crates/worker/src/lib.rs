@@ -29,6 +29,7 @@ mod serve;
 mod timers;
 mod wire;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ironhorn_http::Limits;
@@ -67,8 +68,9 @@ pub struct Options {
 pub struct Context<'a> {
     /// How connections are treated.
     pub options: Options,
-    /// Where connections come from. A worker shares them with its siblings.
-    pub listeners: Vec<Listener>,
+    /// Where connections come from. A worker shares them with its siblings, and drops them as soon
+    /// as it takes no more: who has a `Weak` of one can tell.
+    pub listeners: Vec<Arc<Listener>>,
     /// The wire to the master.
     pub channel: WorkerEnd,
     /// The worker's own signals. They stay caught when it has left its loop.

@@ -77,7 +77,7 @@ fn a_small_request_allocates_nothing() {
     let worker = std::thread::spawn(move || {
         let context = Context {
             options: harness::Setup::new().options,
-            listeners: vec![listener],
+            listeners: vec![listener.into()],
             channel,
             signals: &mut Signals::install(&[]).unwrap(),
             slot,

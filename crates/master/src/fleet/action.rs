@@ -41,7 +41,8 @@ pub enum Action {
     /// Set the flags on the board by which all workers say close, and are unready, while they go on
     /// accepting.
     AskToLeave,
-    /// Measure the memory of these workers; answered by [`super::Event::Measured`].
+    /// Measure the memory of these workers; answered by [`super::Event::Measured`] when all are
+    /// measured, after other events.
     Measure {
         /// The slots.
         nrs: Vec<usize>,

@@ -13,6 +13,7 @@ use crate::{
 impl Fleet {
     pub(super) fn forked(&mut self, nr: usize, pid: Pid, now: Monotonic) {
         let Slot::Forking { generation, .. } = self.slots[nr - 1] else { return };
+        self.zygote_has_forked(generation, now);
         let worker = Worker { pid, generation, forked_at: now, lost_at: None, worn: None };
         self.slots[nr - 1] = Slot::Booting { worker };
         if !self.boots(generation) {

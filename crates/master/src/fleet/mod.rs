@@ -173,7 +173,7 @@ impl Fleet {
                 self.exited(nr, exit, requests, out_of_memory, now);
             }
             Event::Worn { nr } => self.wear(nr, Reason::MaxRequests),
-            Event::Measured { memory } => self.measured(&memory),
+            Event::Measured { memory } => self.measured(&memory, now),
             Event::ZygoteForked { generation, pid } => self.zygote_forked(generation, pid, now),
             Event::ZygoteForkFailed { generation, error } => {
                 self.zygote_fork_failed(generation, error, now);

@@ -10,7 +10,7 @@
 //! One at a time, and only while the fleet is at full strength and at peace: a replacement that
 //! dies at once must not take the others with it. A reload replaces everybody anyway.
 
-use std::time::Duration;
+use std::{cmp::Reverse, time::Duration};
 
 use ironhorn_unix::{Monotonic, Pid};
 
@@ -24,12 +24,17 @@ use crate::{
 /// How often memory is measured, where it has a limit.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
+/// For so long at most, one who is far too large waits for the replacement of another.
+const HARD_PATIENCE: Duration = Duration::from_secs(30);
+
 /// What is known of worn workers.
 #[derive(Debug, Default)]
 pub(super) struct Recycling {
     current: Option<Recycle>,
     failures: Backoff,
     measured_at: Option<Monotonic>,
+    /// When one who served was killed for its memory, until as many serve as should.
+    killed_at: Option<Monotonic>,
 }
 
 /// A worker that is being replaced.
@@ -70,6 +75,9 @@ impl Fleet {
 
     /// Retires a worn worker whose replacement serves; forgets one that is gone.
     pub(super) fn go_on_recycling(&mut self, now: Monotonic) {
+        if self.count(Slot::is_ready) >= self.target {
+            self.recycling.killed_at = None;
+        }
         let Some(current) = self.recycling.current else { return };
         let Recycle { nr, pid, reason, retired } = current;
         let slot = &self.slots[nr - 1];
@@ -215,17 +223,27 @@ impl Fleet {
         MemoryLimits { soft: set(options.max_memory), hard: set(options.max_memory_hard) }
     }
 
-    pub(super) fn measured(&mut self, memory: &[(usize, u64)]) {
+    /// Workers leak alike: of those who serve only one is killed at a time, the largest, and the
+    /// next when its replacement serves.
+    pub(super) fn measured(&mut self, memory: &[(usize, u64)], now: Monotonic) {
         if self.is_ending() {
             return;
         }
-        for &(nr, memory) in memory {
+        let mut memory = memory.to_vec();
+        memory.sort_unstable_by_key(|&(_, memory)| Reverse(memory));
+        for (nr, memory) in memory {
             let slot = self.slots[nr - 1];
             let (Slot::Ready { worker, .. } | Slot::Retiring { worker, .. }) = slot else {
                 continue;
             };
             let limits = self.memory_limits(worker.generation);
             if limits.hard.is_some_and(|most| memory > most) {
+                if slot.is_ready() {
+                    if self.recycling.killed_at.is_some_and(|at| now < at + HARD_PATIENCE) {
+                        continue;
+                    }
+                    self.recycling.killed_at = Some(now);
+                }
                 let who = self.who(nr, &worker);
                 self.report(Report::TooMuchMemory { who, memory });
                 self.at_once += usize::from(slot.is_ready());
@@ -525,6 +543,32 @@ mod tests {
         assert_eq!(fleet.coming(), [(3, 1)]);
         fleet.bury();
         assert_eq!(fleet.last_reason(), Some(Reason::MaxMemoryHard));
+    }
+
+    #[test]
+    fn of_many_who_are_far_too_large_one_is_killed_at_a_time() {
+        let mut fleet = settled_with(limited(3));
+        let large = [(1, HARD + 1), (2, HARD + 3), (3, HARD + 2)];
+        fleet.measured(&large);
+        fleet.assert_killed(&[2]);
+        fleet.measured(&large);
+        fleet.assert_killed(&[]);
+        fleet.exit(2, Exit::Signal { signal: 9, core_dumped: false });
+        fleet.boot_all();
+        fleet.take();
+        fleet.measured(&[(1, HARD + 1), (3, HARD + 2)]);
+        fleet.assert_killed(&[3]);
+        assert_eq!(fleet.ready_count(), 2);
+    }
+
+    #[test]
+    fn one_who_is_far_too_large_does_not_wait_for_ever_for_the_replacement_of_another() {
+        let mut fleet = settled_with(limited(2));
+        fleet.measured(&[(1, HARD + 2), (2, HARD + 1)]);
+        fleet.assert_killed(&[1]);
+        fleet.pass(HARD_PATIENCE);
+        fleet.measured(&[(2, HARD + 1)]);
+        fleet.assert_killed(&[2]);
     }
 
     #[test]

@@ -95,11 +95,21 @@ impl Scenario {
 
     pub(super) fn fork_all(&mut self) {
         for (nr, generation) in self.forking() {
-            self.next_pid += 1;
-            let pid = Pid::from_raw(self.next_pid);
-            self.who.insert(nr, Who { nr, generation, pid });
-            self.handle(Event::Forked { nr, pid });
+            self.fork(nr, generation);
         }
+    }
+
+    /// The first of those that were asked for is forked, the others not yet.
+    pub(super) fn fork_next(&mut self) {
+        let (nr, generation) = self.forking()[0];
+        self.fork(nr, generation);
+    }
+
+    fn fork(&mut self, nr: usize, generation: u32) {
+        self.next_pid += 1;
+        let pid = Pid::from_raw(self.next_pid);
+        self.who.insert(nr, Who { nr, generation, pid });
+        self.handle(Event::Forked { nr, pid });
     }
 
     pub(super) fn fork_fails(&mut self, nr: usize) {

@@ -57,6 +57,7 @@ impl Fleet {
         for nr in 1..=self.slots.len() {
             self.send_off(nr, mode, now);
         }
+        self.kill_forking_zygotes();
     }
 
     /// Has the worker in slot `nr` leave, as the server ends.
@@ -102,22 +103,11 @@ impl Fleet {
             Phase::Stopping { mode, since, .. } => (mode, since),
             _ => return None,
         };
-        self.slots.iter().any(|slot| self.holds_up(slot)).then_some(())?;
+        self.slots.iter().any(|slot| matches!(slot, Slot::Stopping { .. })).then_some(())?;
         Some(match mode {
             Stop::Graceful => self.guard.timed_from(since) + self.graceful_timeout(),
             Stop::Quick => since + QUICK,
         })
-    }
-
-    /// Whether a stop has to end it when its time is up.
-    fn holds_up(&self, slot: &Slot) -> bool {
-        match slot {
-            Slot::Stopping { .. } => true,
-            Slot::Forking { generation, .. } => self
-                .generation(*generation)
-                .is_some_and(|generation| generation.options.preload && generation.is_forkable()),
-            _ => false,
-        }
     }
 
     /// Ends a delay, or kills those who have not left in time.
@@ -140,9 +130,6 @@ impl Fleet {
             };
             self.report(report);
             self.kill(nr, retirement.killed(reason));
-        }
-        if self.slots.iter().any(|slot| self.holds_up(slot)) {
-            self.kill_zygotes(Reason::Asked);
         }
     }
 

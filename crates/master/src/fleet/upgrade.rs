@@ -55,6 +55,8 @@ impl Fleet {
     pub(super) fn upgrade_exited(&mut self, exit: Exit) {
         if let Upgrade::To(pid) = self.upgrade {
             self.upgrade = Upgrade::None;
+            // Whoever sent the workers away relied on those of the new master.
+            self.retired = false;
             let reason = format!("the new master, pid {pid}, is gone: {exit}");
             self.report(Report::UpgradeFailed { reason });
         }
@@ -87,6 +89,18 @@ mod tests {
 
     fn failed(reason: &str) -> Report {
         Report::UpgradeFailed { reason: reason.to_owned() }
+    }
+
+    #[test]
+    fn workers_that_were_sent_away_come_back_when_the_new_master_is_gone() {
+        let mut fleet = upgrading();
+        fleet.command(Command::RetireAll);
+        fleet.exit(1, Exit::Code(0));
+        fleet.exit(2, Exit::Code(0));
+        fleet.take();
+        fleet.handle(Event::UpgradeExited { exit: Exit::Code(0) });
+        fleet.boot_all();
+        assert_eq!(fleet.generations_ready(), [1, 1]);
     }
 
     #[test]

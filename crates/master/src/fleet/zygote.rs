@@ -25,6 +25,10 @@ use crate::{
     slot::Slot,
 };
 
+/// A zygote that forks answers within this, after it was asked or has answered another. Whoever
+/// does not is stopped, or hangs in what the app has registered to run before a fork.
+const ANSWER: Duration = Duration::from_secs(5);
+
 /// The zygote of one generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Zygote {
@@ -34,8 +38,8 @@ pub(super) enum Zygote {
     Forking,
     /// It imports the app.
     Booting { pid: Pid, forked_at: Monotonic },
-    /// Workers can be forked from it.
-    Ready { pid: Pid, forked_at: Monotonic, since: Monotonic },
+    /// Workers can be forked from it. It was heard of at `heard_at`.
+    Ready { pid: Pid, forked_at: Monotonic, since: Monotonic, heard_at: Monotonic },
     /// Sent SIGKILL; will be reaped soon.
     Killed { pid: Pid, reason: Reason },
 }
@@ -117,11 +121,22 @@ impl Fleet {
         Some((pid, forked_at))
     }
 
-    /// A stop's time is up: forks that have not been answered will not be.
-    pub(super) fn kill_zygotes(&mut self, reason: Reason) {
-        let generations: Vec<u32> = self.generations().collect();
-        for generation in generations {
-            self.kill_zygote(generation, reason);
+    /// The server ends: a worker that is not born yet has nothing to lose, and who was asked for it
+    /// may never answer.
+    pub(super) fn kill_forking_zygotes(&mut self) {
+        for index in 0..self.slots.len() {
+            if let Slot::Forking { generation, .. } = self.slots[index] {
+                self.kill_zygote(generation, Reason::Asked);
+            }
+        }
+    }
+
+    /// A zygote has forked: the others that it was asked for are next.
+    pub(super) fn zygote_has_forked(&mut self, generation: u32, now: Monotonic) {
+        if let Some(found) = self.generation_mut(generation)
+            && let Zygote::Ready { heard_at, .. } = &mut found.zygote
+        {
+            *heard_at = now;
         }
     }
 
@@ -145,7 +160,7 @@ impl Fleet {
     pub(super) fn zygote_ready(&mut self, generation: u32, now: Monotonic) {
         let Some(found) = self.generation_mut(generation) else { return };
         let Zygote::Booting { pid, forked_at } = found.zygote else { return };
-        found.zygote = Zygote::Ready { pid, forked_at, since: now };
+        found.zygote = Zygote::Ready { pid, forked_at, since: now, heard_at: now };
         self.report(Report::ZygoteReady { generation, pid, after: now.since(forked_at) });
     }
 
@@ -242,8 +257,10 @@ impl Fleet {
 
     /// When a fork that was asked for at `since` should have been answered.
     pub(super) fn fork_deadline(&self, generation: u32, since: Monotonic) -> Option<Monotonic> {
-        let zygote = &self.generation(generation)?.zygote;
-        self.boot_limit(generation, since).filter(|_| zygote.is_ready())
+        let Zygote::Ready { heard_at, .. } = self.generation(generation)?.zygote else {
+            return None;
+        };
+        Some(self.guard.timed_from(since.max(heard_at)) + ANSWER)
     }
 
     fn boot_limit(&self, generation: u32, since: Monotonic) -> Option<Monotonic> {
@@ -376,8 +393,11 @@ mod tests {
     fn forks_may_take_their_time() {
         let mut fleet = Scenario::with(preload(2));
         fleet.boot_zygotes();
-        fleet.pass(SECOND * 30);
+        fleet.pass(SECOND * 4);
         fleet.assert_forked(&[1, 2]);
+        fleet.fork_next();
+        fleet.pass(SECOND * 4);
+        assert!(!killed_zygote(&fleet, 1));
         fleet.boot_all();
         assert_eq!(fleet.ready_count(), 2);
     }
@@ -388,7 +408,9 @@ mod tests {
         fleet.pass(SECOND * 11);
         fleet.exit(1, SEGFAULT);
         fleet.assert_forked(&[1]);
-        fleet.pass(SECOND * 60);
+        fleet.pass(ANSWER - SECOND);
+        assert!(!killed_zygote(&fleet, 1));
+        fleet.pass(SECOND);
         assert!(killed_zygote(&fleet, 1));
         fleet.zygote_exits(1, SIGKILL);
         assert_eq!(fleet.zygote_reason(), Some(Reason::Silent));
@@ -613,17 +635,17 @@ mod tests {
 
     #[test]
     fn a_zygote_that_hangs_does_not_hold_the_end_up() {
-        let mut fleet = Scenario::preloaded(2);
-        fleet.pass(SECOND * 5);
-        fleet.exit(1, SEGFAULT);
-        fleet.assert_forked(&[1]);
-        fleet.command(Command::Stop(Stop::Quick));
-        fleet.exit(2, Exit::Code(0));
-        assert!(!killed_zygote(&fleet, 1));
-        fleet.pass(SECOND / 2);
-        assert!(killed_zygote(&fleet, 1));
-        fleet.zygote_exits(1, SIGKILL);
-        assert!(fleet.did(&Action::Exit(0)));
+        for mode in [Stop::Graceful, Stop::Quick] {
+            let mut fleet = Scenario::preloaded(2);
+            fleet.pass(SECOND * 5);
+            fleet.exit(1, SEGFAULT);
+            fleet.assert_forked(&[1]);
+            fleet.command(Command::Stop(mode));
+            assert!(killed_zygote(&fleet, 1));
+            fleet.exit(2, Exit::Code(0));
+            fleet.zygote_exits(1, SIGKILL);
+            assert!(fleet.did(&Action::Exit(0)));
+        }
     }
 
     #[test]

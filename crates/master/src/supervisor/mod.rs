@@ -14,6 +14,7 @@ mod answering;
 mod children;
 mod chronicle;
 mod examination;
+mod measuring;
 mod reaping;
 mod source;
 mod zygotes;
@@ -26,10 +27,10 @@ use std::{
 };
 
 use ironhorn_unix::{
-    BlockedSignals, Board, Forked, Memory, Monotonic, Pid, Received, Signals, StackFile, State,
-    ToMaster, ToWorker, WorkerEnd, ZygoteEnd, channel, exit_now, fork, ignore,
+    BlockedSignals, Board, Forked, Monotonic, Pid, Received, Signals, StackFile, State, ToMaster,
+    ToWorker, WorkerEnd, ZygoteEnd, channel, exit_now, fork, ignore, is_in_foreground,
 };
-use log::{debug, error};
+use log::{debug, error, info};
 use mio::{Events, Interest, Poll, unix::SourceFd};
 
 use crate::{
@@ -46,6 +47,7 @@ use answering::Waiter;
 use children::{Child, Children};
 use chronicle::Chronicle;
 use examination::Examinations;
+use measuring::Measuring;
 use reaping::OomWatch;
 use source::Source;
 use zygotes::Zygotes;
@@ -115,6 +117,7 @@ struct Supervisor<'h> {
     successor: Option<Pid>,
     examinations: Examinations,
     oom: OomWatch,
+    measuring: Measuring,
     /// What is known of the process whose exit is being told.
     remains: Option<(Pid, Remains)>,
     black_box: BlackBox,
@@ -160,6 +163,7 @@ impl<'h> Supervisor<'h> {
             successor: None,
             examinations: Examinations::default(),
             oom: OomWatch::new(),
+            measuring: Measuring::default(),
             remains: None,
             black_box: BlackBox::default(),
             chronicle: Chronicle::default(),
@@ -249,6 +253,8 @@ impl<'h> Supervisor<'h> {
             self.examinations.next_deadline(),
             self.zygotes.next_deadline(),
             self.control.as_ref().and_then(Control::next_deadline),
+            self.oom.next_deadline(),
+            self.measuring.next_deadline(now),
             self.attend_at,
         ];
         let timeout = deadlines.into_iter().flatten().min().map(|deadline| deadline.since(now));
@@ -272,6 +278,10 @@ impl<'h> Supervisor<'h> {
         for signal in self.signals.drain() {
             match Command::of(signal) {
                 Some(Command::Reap) => reaping = true,
+                // A window that changes its size is no operator.
+                Some(Command::RetireAll) if is_in_foreground() => {
+                    info!(signal:%; "ignored in the foreground of a terminal");
+                }
                 Some(command) => self.tell(Event::Commanded(command))?,
                 None => debug!(signal:%; "signal without a meaning"),
             }
@@ -331,6 +341,8 @@ impl<'h> Supervisor<'h> {
         let now = Monotonic::now();
         self.conclude_overdue(now);
         self.kill_examined_zygotes(now);
+        self.oom.look_at_clock(now);
+        self.measure_next()?;
         if let Some(control) = &mut self.control {
             control.look_at_clock(now);
         }
@@ -340,7 +352,6 @@ impl<'h> Supervisor<'h> {
         if self.fleet.next_deadline().is_none_or(|deadline| now < deadline) {
             return Continue(());
         }
-        self.oom.look(now);
         let glances = self.children.iter().map(|(nr, _)| {
             let seen = self.board.slot(nr).read();
             Glance {
@@ -397,7 +408,7 @@ impl<'h> Supervisor<'h> {
             Action::Kill { nr, examine } => self.kill(nr, examine),
             Action::Expire { nr, busy_since, report } => self.expire(nr, busy_since, report),
             Action::AskToLeave => self.ask_all_to_leave(),
-            Action::Measure { nrs } => self.measure(&nrs),
+            Action::Measure { nrs } => self.measuring.begin(nrs),
             Action::ForkZygote { generation } => return self.fork_zygote(generation),
             Action::KillZygote { generation } => self.kill_zygote(generation),
             Action::Upgrade => self.upgrade(),
@@ -409,7 +420,10 @@ impl<'h> Supervisor<'h> {
             }
             Action::ReopenLogs => self.host.reopen_logs(),
             Action::StopListening => self.host.stop_listening(),
-            Action::Describe(state) => self.host.describe(&state),
+            Action::Describe(state) => {
+                self.host.describe(&state);
+                self.attend_at = Some(Monotonic::now());
+            }
             Action::Report(mut report) => {
                 self.explain(&mut report);
                 self.say(&report, &Findings::default());
@@ -446,6 +460,8 @@ impl<'h> Supervisor<'h> {
             self.dismiss_waiters();
         }
         self.host.observe(report);
+        // It may want to be called at another time now.
+        self.attend_at = Some(Monotonic::now());
     }
 
     fn reload(&mut self, generation: u32) {
@@ -464,25 +480,6 @@ impl<'h> Supervisor<'h> {
         let result = self.host.upgrade();
         self.successor = result.as_ref().ok().copied().or(self.successor);
         self.answer(Event::Upgrading { result });
-    }
-
-    fn measure(&mut self, nrs: &[usize]) {
-        let mut memory = Vec::with_capacity(nrs.len());
-        for &nr in nrs {
-            let Some(child) = self.children.get_mut(nr).filter(|child| !child.reaped) else {
-                continue;
-            };
-            match Memory::of(child.pid) {
-                Ok(measured) => {
-                    child.memory = Some(measured.private);
-                    memory.push((nr, measured.private));
-                }
-                Err(error) => {
-                    debug!(worker = nr, pid:% = child.pid, reason:% = error; "cannot measure");
-                }
-            }
-        }
-        self.answer(Event::Measured { memory });
     }
 
     fn ask_all_to_leave(&mut self) {

@@ -16,8 +16,12 @@ use crate::{
     report::{Reason, Report, Who},
 };
 
-/// A process that the kernel has killed is reaped within this: it has its memory to give back.
-const DYING: Duration = Duration::from_secs(10);
+/// A process that the kernel has killed is reaped within this, once the counter was seen to move.
+const DYING: Duration = Duration::from_secs(1);
+
+/// How often the counter is looked at, where there is one: what it says explains the exit that is
+/// found together with it, if only little time has passed since the last look.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Watches the kernel's counter of processes that it killed for want of memory.
 pub(super) struct OomWatch {
@@ -25,26 +29,41 @@ pub(super) struct OomWatch {
     seen: u64,
     /// Kills that no exit has been put down to; others of the group than workers are killed too.
     unexplained: u64,
-    last_at: Monotonic,
+    moved_at: Monotonic,
+    /// None: there is no counter.
+    look_at: Option<Monotonic>,
 }
 
 impl OomWatch {
     pub(super) fn new() -> Self {
         let kills = OomKills::new();
-        let seen = kills.count().unwrap_or_default();
-        Self { kills, seen, unexplained: 0, last_at: Monotonic::now() }
+        let seen = kills.count();
+        let now = Monotonic::now();
+        let look_at = seen.map(|_| now + LOOK_EVERY);
+        Self { kills, seen: seen.unwrap_or_default(), unexplained: 0, moved_at: now, look_at }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Monotonic> {
+        self.look_at
+    }
+
+    pub(super) fn look_at_clock(&mut self, now: Monotonic) {
+        if self.look_at.is_some_and(|look_at| now >= look_at) {
+            self.look(now);
+        }
     }
 
     /// To be called when exits are looked at, and now and then: the more often, the less likely
     /// is one who was killed by somebody else taken for one whom the kernel killed.
-    pub(super) fn look(&mut self, now: Monotonic) {
+    fn look(&mut self, now: Monotonic) {
+        self.look_at = self.look_at.map(|_| now + LOOK_EVERY);
         let Some(count) = self.kills.count() else { return };
-        if now.since(self.last_at) > DYING {
+        if now.since(self.moved_at) > DYING {
             self.unexplained = 0;
         }
         if count > self.seen {
             self.unexplained += count - self.seen;
-            self.last_at = now;
+            self.moved_at = now;
         }
         self.seen = count;
     }

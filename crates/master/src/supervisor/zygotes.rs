@@ -248,6 +248,9 @@ impl Supervisor<'_> {
             return Continue(());
         };
         let open = self.watch(Source::Worker(nr), &unborn.channel);
+        if let Err(error) = unborn.channel.welcome() {
+            debug!(worker = nr, pid:%, reason:% = error; "cannot welcome");
+        }
         let child = Child { open, ..Child::new(pid, unborn.channel, unborn.stacks) };
         self.children.insert(nr, child);
         self.tell(Event::Forked { nr, pid })

@@ -67,6 +67,8 @@ pub(crate) struct World {
     said_serving: bool,
     /// Those who leave a delayed stop's time to load balancers.
     asked_to_leave: BTreeSet<i32>,
+    /// When one who served was killed for its memory, until its replacement serves.
+    memory_kill: Option<Monotonic>,
     workers: usize,
     latest: u32,
     verbose: bool,
@@ -106,6 +108,7 @@ impl World {
             slept: false,
             said_serving: false,
             asked_to_leave: BTreeSet::new(),
+            memory_kill: None,
             workers,
             latest: 1,
             verbose,
@@ -231,9 +234,11 @@ impl World {
         loop {
             if let Some(event) = next.take() {
                 let gone = self.leaves_by_itself(&event);
+                let served = self.serving();
                 let actions = self.fleet.handle(event, self.now);
                 self.fleet.check_invariants(self.now);
                 self.check_strength(before - gone, &actions);
+                self.check_memory_kills(&served, &actions);
                 self.check_reports(&actions);
                 self.actions.extend(actions);
                 before = self.ready();

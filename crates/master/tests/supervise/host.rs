@@ -48,8 +48,8 @@ fn a_new_master_that_goes_is_noticed() {
     server.signal(Signal::SIGUSR2);
     server.expect(&["upgrade failed", "already upgrading to pid"]);
     server.open_gate();
-    server.expect(&["upgrade failed", "exit code 5"]);
     server.expect(&["taken back"]);
+    server.expect(&["upgrade failed", "exit code 5"]);
     server.signal(Signal::SIGUSR2);
     server.expect(&["upgrading"]);
     server.open_gate();

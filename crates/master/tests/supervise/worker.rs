@@ -135,7 +135,6 @@ impl Host for Pretender {
         match conduct {
             Conduct::DieOnceReady => return 7,
             Conduct::Crash => {
-                seat.mask.unblock();
                 let _ = ironhorn_unix::kill(Pid::this(), Signal::SIGABRT);
                 wait_for_ever();
             }
@@ -145,7 +144,6 @@ impl Host for Pretender {
                     seat.slot.begin_request(b"GET", b"/", Monotonic::now());
                     seat.slot.end_request();
                 }
-                seat.mask.unblock();
                 seat.slot.begin_request(b"GET", b"/slow?a=b", Monotonic::now());
                 open_request(self.gate.as_raw_fd(), false);
                 wait_for_ever();
@@ -241,8 +239,7 @@ impl Host for Pretender {
 impl Pretender {
     /// Does nothing but leave when asked to.
     fn serve(&mut self, seat: WorkerSeat, slow: bool) -> i32 {
-        let WorkerSeat { nr: worker, generation, channel, mut signals, mask, .. } = seat;
-        mask.unblock();
+        let WorkerSeat { nr: worker, generation, channel, mut signals, .. } = seat;
         let mut poll = Poll::new().expect("a poll");
         watch(&poll, channel.as_raw_fd(), 0);
         watch(&poll, signals.as_raw_fd(), 1);

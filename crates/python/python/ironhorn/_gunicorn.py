@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from ironhorn import _gunicorn_settings as settings
-from ironhorn._modules import execute, flush, import_fresh, renewing
+from ironhorn._modules import execute, flush, forget_app, import_fresh, renewing
 
 #: What Gunicorn calls the module that a configuration file becomes.
 MODULE = "__config__"
@@ -39,6 +39,8 @@ class Conf:
     hooks: dict[str, Any] = field(default_factory=dict)
     #: Every setting by Gunicorn's name, as the file has it.
     given: dict[str, Any] = field(default_factory=dict)
+    #: Modules that were there when it had run.
+    imported: frozenset[str] = frozenset()
 
 
 def read(name: str, file: os.PathLike[str] | None, start: os.PathLike[str]) -> Conf:
@@ -55,7 +57,8 @@ def read(name: str, file: os.PathLike[str] | None, start: os.PathLike[str]) -> C
             module = _run(name, path)
         finally:
             flush()
-    conf = Conf(name, module)
+    conf = Conf(name, module, imported=frozenset(sys.modules))
+    forget_app()
     lines = _lines(module)
     faults: list[str] = []
     for key, value in vars(module).items():

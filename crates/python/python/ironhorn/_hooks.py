@@ -306,7 +306,12 @@ class Hooks:
         sys.path[:] = self._path
         worker = MASTER.become(nr, generation, of_zygote)
         for side in self._sides:
-            sys.modules.update(side.modules)
+            inside = {name: module for name, module in side.modules.items() if "." in name}
+            # Those in packages wait until theirs are imported, maybe by the app.
+            sys.meta_path.insert(0, _modules.Given(inside))
+            for name, module in side.modules.items():
+                if name not in inside:
+                    sys.modules[name] = module
             side.choose()
             side.serve(worker)
 
@@ -324,6 +329,10 @@ def load(hooks: str | None, conf: Any, settings: dict[str, Any], app: str) -> Ho
 
     Runs the module, with the current directory first on ``sys.path``.
     """
+    package = app.partition(".")[0]
+    imported = conf.imported if conf is not None else frozenset()
+    # What the file has imported is not for the hooks to be blamed for, unless it has some itself.
+    _modules.keep_out(package)
     shown = MappingProxyType(settings)
     with _modules.renewing(), environment(settings["env"]):
         before = MASTER.settings
@@ -338,8 +347,9 @@ def load(hooks: str | None, conf: Any, settings: dict[str, Any], app: str) -> Ho
                 from ironhorn._gunicorn_hooks import GunicornSide
 
                 sides.append(GunicornSide(conf))
-            if app in sys.modules:
-                blamed = hooks if hooks is not None else conf.name
+            by_conf = conf is not None and conf.hooks and app in imported
+            if app in sys.modules or by_conf:
+                blamed = hooks if app in sys.modules else conf.name
                 raise HooksError(
                     f"{blamed}: it imports the app's module {app}, and the master must stay free "
                     "of the app; import it in the hooks of workers, inside the function"
@@ -347,7 +357,22 @@ def load(hooks: str | None, conf: Any, settings: dict[str, Any], app: str) -> Ho
         finally:
             MASTER.settings = before
             _modules.flush()
-    return Hooks(sides, shown, app)
+    _modules.forget_app()
+    loaded = Hooks(sides, shown, app)
+    if conf is not None:
+        loaded.warnings.extend(_warn_of_package(conf, package))
+    return loaded
+
+
+def _warn_of_package(conf: Any, package: str) -> list[str]:
+    # A file that is a module of the package itself can't but import what it is in.
+    own = conf.module.__name__
+    of_app = (name for name in conf.imported if name.partition(".")[0] == package)
+    others = sorted(name for name in of_app if not f"{own}.".startswith(f"{name}."))
+    if not others:
+        return []
+    found = ", ".join(others[:3])
+    return [f"{conf.name}: it imports {found} of the app's package; the master forgets it again"]
 
 
 def _native(hooks: str, app: str) -> NativeSide:

@@ -3,7 +3,8 @@
 Each generation runs its own, from the source as it is on disk then. What they import from beside
 them stays in ``sys.modules`` as long as nothing of it has changed on disk, and is imported anew
 otherwise; what comes from the standard library or from site-packages stays for good, as much of it
-can't be imported twice.
+can't be imported twice. The app's own package never stays, wherever it comes from: workers would
+begin with that version of it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import os
 import site
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 from weakref import WeakKeyDictionary
@@ -28,6 +30,9 @@ _seen: WeakKeyDictionary[ModuleType, tuple[int, int]] = WeakKeyDictionary()
 
 #: Those that are run anew for each generation.
 _executed: set[str] = set()
+
+#: The top-level package of the app, once it is known.
+_app: str | None = None
 
 
 def execute(name: str, path: str) -> ModuleType:
@@ -80,6 +85,7 @@ def _load(spec: ModuleSpec) -> ModuleType:
 @contextmanager
 def renewing() -> Iterator[None]:
     """Within it, what has changed on disk is imported anew; if it fails, all is as it was."""
+    forget_app()
     before = dict(sys.modules)
     path = list(sys.path)
     importlib.invalidate_caches()
@@ -98,6 +104,41 @@ def renewing() -> Iterator[None]:
     for name, module in list(sys.modules.items()):
         if _is_local(name, module):
             _seen.setdefault(module, _stamp(module))
+
+
+def keep_out(package: str) -> None:
+    """Forgets the app's `package`, now and whenever something of the operator's was run."""
+    global _app
+    _app = package
+    forget_app()
+
+
+def forget_app() -> None:
+    """Forgets what was imported of the app's package."""
+    for name in list(sys.modules):
+        if name not in _BEFORE and name.partition(".")[0] == _app:
+            del sys.modules[name]
+
+
+class Given(Loader):
+    """Has the import system find `modules` as they are, and put them into their packages."""
+
+    def __init__(self, modules: Mapping[str, ModuleType]) -> None:
+        self._modules = modules
+
+    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+        """See :class:`importlib.abc.MetaPathFinder`."""
+        module = self._modules.get(name)
+        if module is None:
+            return None
+        return importlib.util.spec_from_file_location(name, module.__file__, loader=self)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """See :class:`importlib.abc.Loader`."""
+        return self._modules[spec.name]
+
+    def exec_module(self, module: ModuleType) -> None:
+        """It was executed in the master."""
 
 
 def forget(kept: frozenset[str]) -> None:

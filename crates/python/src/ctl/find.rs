@@ -4,12 +4,11 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ironhorn_config::{Control, Importer, Sources, Target, resolve_control};
-use ironhorn_unix::effective_uid;
+use ironhorn_unix::{effective_uid, is_served};
 use serde_json::{Value, json};
 
 use super::{FAILED, Failure, NO_SERVER, wire};
@@ -83,7 +82,7 @@ fn living_in(directory: &Path) -> Vec<(u32, PathBuf)> {
     let mut found: Vec<_> = files
         .filter_map(|file| Some((pid_of(&file.file_name())?, file.path())))
         // What a killed master has left refuses; the next start removes it.
-        .filter(|(_, path)| UnixStream::connect(path).is_ok())
+        .filter(|(_, path)| is_served(path).unwrap_or(false))
         .collect();
     found.sort();
     found

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use ironhorn_unix::connect_private;
 use serde_json::Value;
 
 /// What a server said.
@@ -43,13 +44,19 @@ pub(super) fn ask(
     timeout: Option<Duration>,
 ) -> Result<Reply, WireError> {
     let until = timeout.map(|timeout| (Instant::now() + timeout, timeout));
-    let mut stream = UnixStream::connect(path).map_err(|error| match error.kind() {
+    let late = || WireError::Late(timeout.unwrap_or_default());
+    let mut stream = connect_private(path, timeout).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock => late(),
         ErrorKind::NotFound => WireError::Absent,
         ErrorKind::ConnectionRefused => WireError::Stale,
         ErrorKind::PermissionDenied => WireError::Forbidden,
         _ => WireError::Io(error),
     })?;
-    match writeln!(stream, "{question}") {
+    if let Some((until, _)) = until {
+        stream.set_write_timeout(Some(left(until).ok_or_else(late)?)).map_err(WireError::Io)?;
+    }
+    match stream.write_all(format!("{question}\n").as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(late()),
         // Who may not ask is told so without being heard.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(WireError::Io(error)),
         _ => {}
@@ -61,15 +68,18 @@ pub(super) fn ask(
     }
 }
 
+/// The time until then. None: it is over.
+fn left(until: Instant) -> Option<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    (!left.is_zero()).then_some(left)
+}
+
 fn read_line(stream: UnixStream, until: Option<(Instant, Duration)>) -> Result<String, WireError> {
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     loop {
         if let Some((until, timeout)) = until {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(WireError::Late(timeout));
-            }
+            let left = left(until).ok_or(WireError::Late(timeout))?;
             reader.get_ref().set_read_timeout(Some(left)).map_err(WireError::Io)?;
         }
         // What was read stays in `line` when the time is over, so it is not lost by going on.
@@ -92,6 +102,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
     use std::thread;
 
+    use ironhorn_unix::bind_private;
     use serde_json::json;
 
     use super::*;
@@ -148,6 +159,21 @@ mod tests {
         let reply = ask(&path, &question, None).unwrap();
         server.join().unwrap();
         assert_eq!(reply.value, json!({ "ok": false }));
+    }
+
+    #[test]
+    fn whoever_hangs_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ctl");
+        let (_listener, _file) = bind_private(&path).unwrap();
+        let patience = Some(Duration::from_millis(30));
+        let question = json!({ "command": "x".repeat(4 << 20) });
+        assert!(matches!(ask(&path, &question, patience), Err(WireError::Late(_))), "written");
+        let mut queued = Vec::new();
+        while let Ok(client) = connect_private(&path, patience) {
+            queued.push(client);
+        }
+        assert!(matches!(ask(&path, &json!({}), patience), Err(WireError::Late(_))), "connected");
     }
 
     #[test]

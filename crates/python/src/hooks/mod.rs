@@ -44,18 +44,18 @@ impl Hooks {
         settings: &Settings,
         conf: Option<&Conf>,
     ) -> Result<(Self, Vec<String>), HooksError> {
-        let conf = conf.filter(|conf| conf.has_hooks);
         if settings.hooks.is_none() && conf.is_none() {
             return Ok((Self(None), Vec::new()));
         }
         let module = settings.app.split(':').next().unwrap_or_default();
         let load = || -> PyResult<_> {
             let shown = settings::shown(py, settings)?;
+            let has_hooks = settings.hooks.is_some() || conf.is_some_and(|conf| conf.has_hooks);
             let conf = conf.map(|conf| conf.python.bind(py));
             let load = py.import("ironhorn._hooks")?.getattr("load")?;
             let hooks = load.call1((settings.hooks.as_deref(), conf, shown, module))?;
             let warnings = hooks.getattr("warnings")?.extract()?;
-            Ok((Self(Some(hooks.unbind())), warnings))
+            Ok((Self(has_hooks.then(|| hooks.unbind())), warnings))
         };
         load().map_err(|error| HooksError::of(py, &error))
     }

@@ -120,3 +120,29 @@ fn a_file_that_is_not_there_yet_may_be_named() {
     write(root.join("later.toml"));
     assert!(counts(&mut sources));
 }
+
+#[test]
+fn another_directory_in_the_place_of_what_is_watched() {
+    let (directory, root, mut sources) = watched(&["shop/prices.csv"]);
+    write(root.join("app.py"));
+    assert!(counts(&mut sources));
+    let old = root.with_extension("old");
+    let new = root.with_extension("new");
+    fs::create_dir_all(new.join("shop")).unwrap();
+    write(new.join("app.py"));
+    fs::rename(&root, &old).unwrap();
+    // It is looked for as long as it isn't there.
+    let (again, reload) = sources.attend(START);
+    assert_eq!((again, reload), (Some(START + QUIET), false));
+    assert_eq!(sources.attend(START + QUIET), (Some(START + QUIET * 2), false));
+    fs::rename(&new, &root).unwrap();
+    assert!(counts(&mut sources));
+    for path in ["app.py", "shop/views.py", "shop/prices.csv"] {
+        write(root.join(path));
+        assert!(counts(&mut sources), "{path}");
+    }
+    write(old.join("app.py"));
+    assert_eq!(sources.attend(START), (None, false));
+    fs::remove_dir_all(&old).unwrap();
+    drop(directory);
+}

@@ -25,6 +25,13 @@ pub enum ToWorker {
     ReopenLogs,
 }
 
+/// What the master tells a worker that came out of a zygote, ahead of all else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum ToNewborn {
+    /// The master knows of it: it may use what it was given.
+    Welcome,
+}
+
 /// What a worker tells the master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ToMaster {
@@ -69,8 +76,8 @@ pub enum FromZygote {
     },
 }
 
-/// A message that fits into a packet. Implemented by [`ToWorker`], [`ToMaster`], [`ToZygote`] and
-/// [`FromZygote`] only.
+/// A message that fits into a packet. Implemented by [`ToWorker`], [`ToMaster`], [`ToZygote`],
+/// [`FromZygote`] and what greets a newborn only.
 pub trait Frame: Copy + sealed::Sealed {
     /// The first byte of each such packet.
     #[doc(hidden)]
@@ -86,6 +93,7 @@ pub trait Frame: Copy + sealed::Sealed {
 mod sealed {
     pub trait Sealed {}
     impl Sealed for super::ToWorker {}
+    impl Sealed for super::ToNewborn {}
     impl Sealed for super::ToMaster {}
     impl Sealed for super::ToZygote {}
     impl Sealed for super::FromZygote {}
@@ -114,6 +122,20 @@ impl Frame for ToWorker {
             (b'l', 0, 0) => Some(Self::ReopenLogs),
             _ => None,
         }
+    }
+}
+
+impl Frame for ToNewborn {
+    const DIRECTION: u8 = b'N';
+
+    fn encode(self) -> (u8, u32, i32) {
+        match self {
+            Self::Welcome => (b'w', 0, 0),
+        }
+    }
+
+    fn decode(content: (u8, u32, i32)) -> Option<Self> {
+        (content == Self::Welcome.encode()).then_some(Self::Welcome)
     }
 }
 
@@ -221,6 +243,7 @@ mod tests {
             FromZygote::ForkFailed { nr: 2, errno: libc::ENOMEM },
         ]);
         assert_kept(&[ToMaster::Worn, ToMaster::Examined]);
+        assert_kept(&[ToNewborn::Welcome]);
     }
 
     #[test]

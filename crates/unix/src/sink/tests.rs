@@ -7,7 +7,7 @@ use std::time::Instant;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::Mode;
 
-use super::{End, Fate, Kind, Outlet, PATIENCE, Sink, Way};
+use super::{End, Fate, Kind, Links, Outlet, PATIENCE, Sink, Way};
 
 fn inherited(fd: impl Into<OwnedFd>) -> Sink {
     Sink(Kind::File(Outlet::of_inherited(End::File(File::from(fd.into())))))
@@ -184,7 +184,7 @@ fn a_fifo_waits_for_its_reader() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log");
     nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
-    let mut sink = Sink::open(&path).unwrap();
+    let mut sink = Sink::open(&path, Links::All).unwrap();
     assert_eq!(way(&sink), Way::Pipe);
     assert_eq!(sink.write(b"early\n").unwrap(), Fate::Written);
     let mut reader = OpenOptions::new().read(true).open(&path).unwrap();
@@ -198,13 +198,13 @@ fn a_fifo_waits_for_its_reader() {
 fn a_file_is_appended_to_and_opened_anew() {
     let directory = tempfile::tempdir().unwrap();
     let (path, moved) = (directory.path().join("log"), directory.path().join("log.1"));
-    let mut sink = Sink::open(&path).unwrap();
+    let mut sink = Sink::open(&path, Links::All).unwrap();
     assert_eq!(way(&sink), Way::Plain);
     assert_eq!(sink.write(b"one\n").unwrap(), Fate::Written);
-    sink.replace(Sink::open(&path).unwrap());
+    sink.replace(Sink::open(&path, Links::All).unwrap());
     assert_eq!(sink.write(b"two\n").unwrap(), Fate::Written);
     std::fs::rename(&path, &moved).unwrap();
-    sink.replace(Sink::open(&path).unwrap());
+    sink.replace(Sink::open(&path, Links::All).unwrap());
     assert_eq!(sink.write(b"three\n").unwrap(), Fate::Written);
     assert_eq!(std::fs::read(moved).unwrap(), b"one\ntwo\n");
     assert_eq!(std::fs::read(path).unwrap(), b"three\n");
@@ -215,12 +215,12 @@ fn half_a_line_outlives_a_fifo_that_is_opened_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log");
     nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
-    let mut sink = Sink::open(&path).unwrap();
+    let mut sink = Sink::open(&path, Links::All).unwrap();
     let mut reader = OpenOptions::new().read(true).open(&path).unwrap();
     let mut long = vec![b'l'; 100_000];
     long.push(b'\n');
     assert_eq!(sink.write(&long).unwrap(), Fate::Written);
-    sink.replace(Sink::open(&path).unwrap());
+    sink.replace(Sink::open(&path, Links::All).unwrap());
     let mut all = vec![0; 65_536];
     reader.read_exact(&mut all).unwrap();
     assert_eq!(sink.write(b"next\n").unwrap(), Fate::Written);

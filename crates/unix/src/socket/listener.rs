@@ -1,15 +1,16 @@
 //! A socket that accepts connections.
 
 use std::ffi::OsStr;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{AccessFlags, eaccess};
+use nix::fcntl::{AtFlags, OFlag, open};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
+use nix::unistd::{AccessFlags, Gid, Uid, eaccess, fchownat, geteuid};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
 use super::address::Address;
@@ -17,6 +18,7 @@ use super::error::BindError;
 use super::inherited;
 use super::stream::Stream;
 use super::unix_path::{self, Inode, ListenerFile, Occupant};
+use crate::privileges::set_umask;
 
 /// The mode of a unix socket when none is asked for: its owner and group connect.
 const DEFAULT_MODE: u32 = 0o660;
@@ -175,13 +177,16 @@ impl Listener {
             }
         }
         let socket = stream_socket(Domain::UNIX, None).map_err(failed)?;
-        socket.bind(&SockAddr::unix(path).map_err(failed)?).map_err(failed)?;
-        // Between bind and listen a connect is refused, so nobody comes in under a laxer mode.
-        let mode = Permissions::from_mode(options.mode.unwrap_or(DEFAULT_MODE) & 0o777);
-        let (uid, gid) = options.owner.unzip();
-        let opened = lchown(path, uid, gid)
-            .and_then(|()| fs::set_permissions(path, mode))
-            .and_then(|()| Inode::of(path))
+        let local = SockAddr::unix(path).map_err(failed)?;
+        let mode = Mode::from_bits_truncate(options.mode.unwrap_or(DEFAULT_MODE) & 0o777);
+        // The file takes the socket's mode less the umask (unix(7)). A change by its name could be
+        // led elsewhere by who may write to the directory.
+        fchmod(&socket, mode).map_err(|errno| failed(errno.into()))?;
+        let mask = set_umask(0);
+        let bound = socket.bind(&local);
+        set_umask(mask);
+        bound.map_err(failed)?;
+        let opened = give(path, options.owner)
             .and_then(|file| socket.listen(options.backlog).map(|()| file));
         match opened.and_then(|file| Self::over(socket, address, Some(file))) {
             Ok(listener) => Ok(listener),
@@ -229,6 +234,21 @@ impl Listener {
         let (stream, peer) = unsafe { SockAddr::try_init(accept) }?;
         Ok((Stream::from(stream), Peer::of(&peer)))
     }
+}
+
+/// Gives the file of a socket that was bound to a user and group; which file it is.
+fn give(path: &Path, owner: Option<(u32, u32)>) -> io::Result<Inode> {
+    let file = open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+    let found = fstat(&file)?;
+    if let Some((uid, gid)) = owner {
+        let is_socket = found.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFSOCK.bits();
+        if !is_socket || found.st_nlink != 1 || found.st_uid != geteuid().as_raw() {
+            return Err(io::Error::other("somebody has replaced the socket"));
+        }
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        fchownat(&file, "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)?;
+    }
+    Ok(Inode(found.st_dev, found.st_ino))
 }
 
 impl Local {

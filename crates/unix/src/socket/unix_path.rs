@@ -69,6 +69,11 @@ pub(super) fn look(address: &Address, path: &Path) -> Result<Occupant, BindError
     }
 }
 
+/// Whether a process has the socket at `path`, even one that hangs; disturbs it as little.
+pub fn is_served(path: &Path) -> io::Result<bool> {
+    Ok(matches!(knock(path)?, Knock::Live))
+}
+
 enum Knock {
     Live,
     Stale,

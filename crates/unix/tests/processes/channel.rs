@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use ironhorn_unix::{
     Exit, FromZygote, Pid, Received, Signal, StackFile, ToMaster, ToWorker, ToZygote, WorkerEnd,
@@ -20,7 +20,7 @@ pub(crate) const CASES: &[Case] = &[
     ("channel::descriptors_go_with_a_message", descriptors),
     ("channel::an_end_that_was_passed_on_is_an_end", passed_on),
     ("channel::descriptors_that_nobody_takes_are_closed", not_taken),
-    ("channel::descriptors_lost_are_an_error", lost),
+    ("channel::descriptors_that_find_no_room_are_an_error_and_closed", lost),
     ("channel::sending_to_the_dead_is_no_sigpipe", no_sigpipe),
 ];
 
@@ -84,6 +84,7 @@ fn descriptors() {
         zygote.wait().unwrap();
         let (received, fds) = zygote.receive_with_fds().unwrap();
         assert_eq!(received, Received::Message(ToZygote::Fork { nr: 70_000 }));
+        let fds = fds.unwrap();
         assert_eq!(fds.len(), 4);
         for (fd, text) in fds.iter().zip(["1", "2", "3", "4"]) {
             let flags = fcntl(fd, FcntlArg::F_GETFD).unwrap();
@@ -94,7 +95,10 @@ fn descriptors() {
         zygote.send(FromZygote::Forked { nr: 70_000, pid: Pid::this() }).unwrap();
         zygote.wait().unwrap();
         let (received, fds) = zygote.receive_with_fds().unwrap();
-        assert_eq!((received, fds.len()), (Received::Message(ToZygote::Fork { nr: 1 }), 0));
+        assert_eq!(
+            (received, fds.unwrap().len()),
+            (Received::Message(ToZygote::Fork { nr: 1 }), 0)
+        );
         zygote.send(FromZygote::ForkFailed { nr: 1, errno: libc::EAGAIN }).unwrap();
         zygote.wait().unwrap();
         assert_eq!(zygote.receive_with_fds().unwrap().0, Received::Closed);
@@ -127,7 +131,7 @@ fn passed_on() {
         drop(master);
         zygote.wait().unwrap();
         let (_, fds) = zygote.receive_with_fds().unwrap();
-        let [end, stacks] = <[_; 2]>::try_from(fds).unwrap();
+        let [end, stacks] = <[_; 2]>::try_from(fds.unwrap()).unwrap();
         let (end, stacks) = (WorkerEnd::from_fd(end), StackFile::from_fd(stacks).unwrap());
         nix::unistd::write(&stacks, b"Thread 1\n").unwrap();
         end.send(ToMaster::Examined).unwrap();
@@ -161,11 +165,20 @@ fn not_taken() {
 
 fn lost() {
     let (master, zygote) = zygote_channel().unwrap();
-    master.send_with_fds(ToZygote::Fork { nr: 3 }, &[zygote.as_fd()]).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, 3, 3).unwrap();
-    let error = zygote.receive_with_fds().unwrap_err();
-    let text = "descriptors that came with a message were lost: too many are open";
-    assert_eq!(error.to_string(), text);
+    let (read, write) = nix::unistd::pipe().unwrap();
+    let fork = ToZygote::Fork { nr: 3 };
+    master.send_with_fds(fork, &[write.as_fd(); 3]).unwrap();
+    drop(write);
+    // Room for one of them.
+    let spare = File::open("/dev/null").unwrap();
+    let number = u64::try_from(spare.as_raw_fd()).unwrap();
+    drop(spare);
+    setrlimit(Resource::RLIMIT_NOFILE, number + 1, number + 1).unwrap();
+    let (received, fds) = zygote.receive_with_fds().unwrap();
+    assert_eq!(received, Received::Message(fork));
+    assert_eq!(fds.unwrap_err().raw_os_error(), Some(libc::EMFILE));
+    assert_eq!(nix::unistd::read(&read, &mut [0]), Ok(0), "one was left open");
+    assert_eq!(zygote.receive_with_fds().unwrap().0, Received::Nothing);
 }
 
 fn no_sigpipe() {

@@ -72,7 +72,7 @@ fn once_around_both() {
                 0
             }
             Forked::Child { mask } => {
-                let right = *hooks.0.borrow() == ["before", "child"] && blocked(Signal::SIGTERM);
+                let right = *hooks.0.borrow() == ["before"] && blocked(Signal::SIGTERM);
                 mask.unblock();
                 exit_now(i32::from(!right || blocked(Signal::SIGTERM)))
             }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use ironhorn_http::ResponseHead;
-use ironhorn_unix::{Fate, Peer, Sink};
+use ironhorn_unix::{Fate, Links, Peer, Sink};
 
 pub use format::{Format, FormatError};
 
@@ -46,7 +46,7 @@ pub struct AccessLog {
     format: Format,
     sink: Sink,
     /// None: standard output.
-    path: Option<PathBuf>,
+    file: Option<(PathBuf, Links)>,
     /// The memory of the last line.
     line: Vec<u8>,
     failed: bool,
@@ -62,13 +62,13 @@ impl AccessLog {
     }
 
     /// Appends lines to the file at `path`, which is made if it isn't there.
-    pub fn to_file(format: Format, path: &Path) -> io::Result<Self> {
-        Ok(Self::new(format, Sink::open(path)?, Some(path.to_owned())))
+    pub fn to_file(format: Format, path: &Path, links: Links) -> io::Result<Self> {
+        Ok(Self::new(format, Sink::open(path, links)?, Some((path.to_owned(), links))))
     }
 
-    fn new(format: Format, sink: Sink, path: Option<PathBuf>) -> Self {
+    fn new(format: Format, sink: Sink, file: Option<(PathBuf, Links)>) -> Self {
         let line = Vec::new();
-        Self { format, sink, path, line, failed: false, lost: 0, complained_at: None }
+        Self { format, sink, file, line, failed: false, lost: 0, complained_at: None }
     }
 
     /// Names of the environ keys that the format asks for, in order of their index.
@@ -93,8 +93,8 @@ impl AccessLog {
 
     /// Opens the file by its name again, after it was moved away.
     pub fn reopen(&mut self) -> io::Result<()> {
-        if let Some(path) = &self.path {
-            self.sink.replace(Sink::open(path)?);
+        if let Some((path, links)) = &self.file {
+            self.sink.replace(Sink::open(path, *links)?);
         }
         Ok(())
     }

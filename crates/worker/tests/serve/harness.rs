@@ -271,7 +271,8 @@ impl Setup {
 
     pub(crate) fn access_log(mut self, format: &str, path: &Path) -> Self {
         let format = Format::parse(format).unwrap();
-        self.access_log = Some(AccessLog::to_file(format, path).unwrap());
+        self.access_log =
+            Some(AccessLog::to_file(format, path, ironhorn_unix::Links::All).unwrap());
         self
     }
 
@@ -322,7 +323,7 @@ impl Setup {
             let mut signals = Signals::install(&self.signals).unwrap();
             let context = Context {
                 options: self.options,
-                listeners,
+                listeners: listeners.into_iter().map(Into::into).collect(),
                 channel,
                 signals: &mut signals,
                 slot: seat,

@@ -1,6 +1,9 @@
 //! What must never happen, seen from outside.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use ironhorn_master::{
     fleet::{Action, Event, State},
@@ -39,6 +42,30 @@ impl World {
         let left = self.ready() + lost.count();
         let wanted = before.min(self.fleet.target());
         assert!(left >= wanted, "{left} serve after a step, of {before} before it");
+    }
+
+    /// Workers that leak alike are not killed alike, if they serve.
+    pub(super) fn check_memory_kills(&mut self, served: &BTreeSet<i32>, actions: &[Action]) {
+        let killed = actions.iter().filter(|action| match action {
+            Action::Report(Report::TooMuchMemory { who, .. }) => served.contains(&who.pid.as_raw()),
+            _ => false,
+        });
+        let killed = killed.count();
+        assert!(killed <= 1, "{killed} are killed for their memory at a time");
+        if self.ready() + killed >= self.fleet.target() {
+            self.memory_kill = None;
+        }
+        if killed == 1 {
+            let soon = self.memory_kill.is_some_and(|at| self.now.since(at).as_secs() < 30);
+            assert!(!soon, "killed for its memory before the replacement of another serves");
+            self.memory_kill = Some(self.now);
+        }
+    }
+
+    /// The processes in slots of those who serve.
+    pub(super) fn serving(&self) -> BTreeSet<i32> {
+        let ready = self.fleet.slots().filter(|(_, slot)| slot.is_ready());
+        ready.filter_map(|(_, slot)| Some(slot.worker()?.pid.as_raw())).collect()
     }
 
     pub(super) fn check_reports(&mut self, actions: &[Action]) {
