@@ -233,7 +233,7 @@ impl BoardSlot {
     }
 
     /// Names the request that is to be expired, by the moment since when it has been busy; for the
-    /// master, ahead of [`crate::examine`].
+    /// master, ahead of [`crate::examine()`].
     pub fn ask_to_expire(&self, busy_since: Monotonic) {
         self.memory().expire.store(busy(busy_since), Relaxed);
     }

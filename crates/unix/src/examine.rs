@@ -26,7 +26,7 @@ use request::Request;
 
 mod request;
 
-/// Asks a worker to [examine](examine) itself.
+/// Asks a worker to [examine](examine()) itself.
 pub const EXAMINE: Signal = Signal::SIGURG;
 
 /// The response in the app's stead, head and body.

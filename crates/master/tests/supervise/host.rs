@@ -17,18 +17,18 @@ pub(crate) const TESTS: &[Test] = &[
 
 fn the_host_is_called_for_what_it_waits_for() {
     let mut server = Server::start(options(1), &[Conduct::Serve]);
-    server.expect(&["attended", "reload=false"]);
+    server.expect(&["attended", "rung=-", "reload=false"]);
     server.expect_ready(1);
     server.ring(b'x');
-    server.expect(&["attended", "reload=false"]);
+    server.expect(&["attended", "rung=x", "reload=false"]);
     server.ring(b'a');
-    server.expect(&["attended", "reload=false"]);
-    server.expect(&["attended", "reload=false"]);
+    server.expect(&["attended", "rung=a", "reload=false"]);
+    server.expect(&["attended", "rung=-", "reload=false"]);
     server.ring(b'r');
-    server.expect(&["attended", "reload=true"]);
+    server.expect(&["attended", "rung=r", "reload=true"]);
     server.expect(&["reloaded", "generation=2"]);
     server.stop();
-    server.assert_said(&["attended"], 5);
+    server.assert_said(&["attended", "reload=true"], 1);
 }
 
 fn the_host_knows_of_forks() {

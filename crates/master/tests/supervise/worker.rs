@@ -220,10 +220,10 @@ impl Host for Pretender {
 
     /// A bell that rings wants a reload; once it has rung, it wants to be asked again.
     fn attend(&mut self, now: Monotonic) -> Attended {
-        let mut rung = [0];
+        let mut rung = [b'-'];
         let reload = matches!((&self.bell).read(&mut rung), Ok(1)) && rung[0] == b'r';
         let again = (rung[0] == b'a').then(|| now + Duration::from_millis(20));
-        info!(reload; "attended");
+        info!(reload, rung:% = rung[0] as char; "attended");
         Attended { again, reload }
     }
 

@@ -41,7 +41,7 @@ pub enum ToMaster {
     Draining,
     /// It has served as many requests as it should: it wants to be replaced.
     Worn,
-    /// It was asked for its stacks ([`crate::examine`]): they are written.
+    /// It was asked for its stacks ([`crate::examine()`]): they are written.
     Examined,
 }
 

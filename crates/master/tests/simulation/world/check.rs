@@ -58,7 +58,8 @@ impl World {
         if killed == 1 {
             let soon = self.memory_kill.is_some_and(|at| self.now.since(at).as_secs() < 30);
             assert!(!soon, "killed for its memory before the replacement of another serves");
-            self.memory_kill = Some(self.now);
+            let missed = self.ready() < self.fleet.target();
+            self.memory_kill = missed.then_some(self.now);
         }
     }
 
