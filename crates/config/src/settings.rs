@@ -6,11 +6,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ironhorn_unix::Address;
-
 use crate::definition::{Reach, settings};
 use crate::kind::{
-    AccessFormat, AccessLogFormat, Bytes, Choice, Control, ControlSocket, FilePath, Form,
+    AccessFormat, AccessLogFormat, Bind, Bytes, Choice, Control, ControlSocket, FilePath, Form,
     HeaderMap, Listen, Log, LogFile, LogFormat, LogLevel, Many, Octal, One, Optional, Pair,
     Seconds, SecondsOrOff, Switch, Text, Threads, UrlPath, Whole, WholeOrOff, WorkerCount,
 };
@@ -91,10 +89,10 @@ settings! {
         /// Address to listen on; repeatable.
         ///
         /// `HOST:PORT` or `[V6]:PORT`, `unix:PATH`, `unix:@NAME` for Linux's abstract
-        /// sockets, or `fd://N` for a listening socket that is inherited. In one text
-        /// several are separated by commas. The variable PORT, if set, makes it
+        /// sockets, or `fd://N` for a listening socket that is inherited. `http://` may
+        /// stand before it. In one text several are separated by commas. The variable PORT, if set, makes it
         /// 0.0.0.0:$PORT.
-        bind: Vec<Address> = Many {
+        bind: Vec<Bind> = Many {
             kind: Listen,
             form: Form::List(&[',']),
             may_be_empty: false,

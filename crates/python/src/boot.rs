@@ -4,6 +4,7 @@
 //! begin with what it has loaded.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +12,14 @@ use ironhorn_config::Settings;
 use ironhorn_http::Limits;
 use ironhorn_master::command::WORKER_COMMANDS;
 use ironhorn_master::{ExitCode, WorkerSeat, ZygoteSeat};
-use ironhorn_unix::{Board, Listener, Local, Monotonic, StackFile, State, thread_count};
-use ironhorn_worker::{Context, Left, Options};
+use ironhorn_unix::{Board, Monotonic, StackFile, State, thread_count};
+use ironhorn_worker::{Context, Entrance, Left, Options, Protocol};
 use pyo3::prelude::*;
 
 use crate::app_loader::{self, LoadError};
 use crate::environ::HeaderMap;
 use crate::gateway::{self, Gateway, GatewayOptions};
-use crate::generation::open_access_log;
+use crate::generation::{self, open_access_log};
 use crate::hooks::{Hooks, WorkerHooks};
 use crate::host::{heartbeat, show_worker};
 use crate::stacks::{self, Crashes};
@@ -57,11 +58,19 @@ pub(crate) fn preload(
     Ok(Preloaded { app, crashes, _stacks: stacks })
 }
 
+/// A worker's own of what it shares with nobody in its process; else `None`.
+pub(crate) fn entrance(shared: generation::Entrance) -> Option<Entrance> {
+    let protocol = match shared.protocol {
+        ironhorn_config::Protocol::Http => Protocol::Http,
+    };
+    Some(Entrance { listener: Arc::new(Rc::into_inner(shared.listener)?), protocol })
+}
+
 /// Is the worker; returns its exit code.
 pub(crate) fn run(
     py: Python<'_>,
     settings: &Settings,
-    listeners: Vec<Listener>,
+    entrances: Vec<Entrance>,
     seat: WorkerSeat,
     preloaded: Option<Preloaded>,
     hooks: Hooks,
@@ -71,7 +80,7 @@ pub(crate) fn run(
         Ok(hooks) => hooks,
         Err(error) => return give_up(py, &error, "cannot call hooks"),
     };
-    serve(py, settings, listeners, seat, preloaded, &hooks).unwrap_or_else(|code| {
+    serve(py, settings, entrances, seat, preloaded, &hooks).unwrap_or_else(|code| {
         hooks.worker_exit(slot.read().requests);
         code
     })
@@ -80,7 +89,7 @@ pub(crate) fn run(
 fn serve(
     py: Python<'_>,
     settings: &Settings,
-    listeners: Vec<Listener>,
+    entrances: Vec<Entrance>,
     seat: WorkerSeat,
     preloaded: Option<Preloaded>,
     hooks: &WorkerHooks<'_>,
@@ -92,8 +101,7 @@ fn serve(
     }
     .and_then(|crashes| stacks::arrange_in_worker(py, &stacks, &slot, &channel, crashes))
     .map_err(|error| give_up(py, &error, "cannot arrange for stacks"))?;
-    let listeners: Vec<Arc<Listener>> = listeners.into_iter().map(Arc::new).collect();
-    forks::watch(py, &listeners)
+    forks::watch(py, &entrances)
         .map_err(|error| give_up(py, &error, "cannot watch the app's forks"))?;
     if hooks.are_some() {
         set_environment(py, &settings.env)
@@ -120,11 +128,7 @@ fn serve(
     let options = GatewayOptions {
         multiprocess: settings.workers > 1,
         header_map: header_map(settings.header_map),
-        listeners: listeners
-            .iter()
-            .map(|listener| listener.local())
-            .cloned()
-            .collect::<Vec<Local>>(),
+        listeners: entrances.iter().map(|entrance| entrance.listener.local().clone()).collect(),
         slot: slot.clone(),
     };
     let gateway = Gateway::new(app, &options)
@@ -133,7 +137,7 @@ fn serve(
     let requests = slot.clone();
     let context = Context {
         options: worker_options(settings),
-        listeners,
+        entrances,
         channel,
         signals: &mut signals,
         slot,

@@ -37,7 +37,7 @@ pub(crate) fn run(
         Control::Path(path) => Some(Address::Unix(path.clone())),
         Control::Auto | Control::None => None,
     };
-    for address in settings.bind.iter().chain(&control) {
+    for address in settings.bind.iter().map(|bind| &bind.address).chain(&control) {
         match Listener::check(address) {
             Ok(()) => {}
             // A deployment is checked beside the server that it will replace.

@@ -129,7 +129,10 @@ impl<'py> Environs<'py> {
         let target = latin1(py, head.target.as_bytes())?;
         environ.set_item(intern!(py, "RAW_URI"), &target)?;
         environ.set_item(intern!(py, "REQUEST_URI"), target)?;
-        self.set_peer(&environ, request.peer)?;
+        if request.sender.secure {
+            environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
+        }
+        self.set_peer(&environ, &request.sender.peer)?;
 
         self.set_fields(&environ, head.fields, head.authority())?;
         if head.body == BodyLength::Chunked {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 
 use ironhorn_master::command::WORKER_SIGNALS;
 use ironhorn_unix::{EXAMINE, Listener, exit_now, reset};
+use ironhorn_worker::Entrance;
 use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict};
@@ -19,10 +20,11 @@ use crate::{interrupts, traceback};
 /// Set in a process that the app has forked.
 static FORKED: AtomicBool = AtomicBool::new(false);
 
-/// From now on a process that the app forks has signals of its own and none of `listeners`.
-pub(crate) fn watch(py: Python<'_>, listeners: &[Arc<Listener>]) -> PyResult<()> {
+/// From now on a process that the app forks has signals of its own and no listener of these.
+pub(crate) fn watch(py: Python<'_>, entrances: &[Entrance]) -> PyResult<()> {
     // Weak: the worker closes them when it drains, and their numbers become something else's.
-    let listeners: Vec<Weak<Listener>> = listeners.iter().map(Arc::downgrade).collect();
+    let listeners: Vec<Weak<Listener>> =
+        entrances.iter().map(|entrance| Arc::downgrade(&entrance.listener)).collect();
     let after_in_child = PyCFunction::new_closure(py, None, None, move |arguments, _| {
         // A child of the child has nothing left to give up.
         if FORKED.swap(true, Ordering::Relaxed) {

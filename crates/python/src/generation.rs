@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
-use ironhorn_config::{AccessLogFormat, LogFile, Settings};
+use ironhorn_config::{AccessLogFormat, Bind, LogFile, Protocol, Settings};
 use ironhorn_unix::{Address, BindError, BindOptions, Identity, Listener, Local};
 use ironhorn_worker::AccessLog;
 use ironhorn_worker::access_log::{Format, FormatError};
@@ -16,9 +16,15 @@ pub(crate) struct Generation {
     /// Who its workers are; none: who the master is.
     pub(crate) identity: Option<Identity>,
     /// In the order of the setting `bind`. A listener that a reload keeps is shared.
-    pub(crate) listeners: Vec<Rc<Listener>>,
+    pub(crate) entrances: Vec<Entrance>,
     /// What is called when something happens to its workers.
     pub(crate) hooks: Hooks,
+}
+
+/// A listener, and what is spoken there.
+pub(crate) struct Entrance {
+    pub(crate) listener: Rc<Listener>,
+    pub(crate) protocol: Protocol,
 }
 
 impl Generation {
@@ -35,10 +41,10 @@ impl Generation {
         let mut generation = Self {
             settings: settings.clone(),
             identity,
-            listeners: Vec::new(),
+            entrances: Vec::new(),
             hooks: Hooks::default(),
         };
-        for address in &settings.bind {
+        for Bind { protocol, address } in &settings.bind {
             if !seen.insert(address) {
                 log::warn!(address:%; "listed more than once in bind");
                 continue;
@@ -48,7 +54,9 @@ impl Generation {
                 None => Listener::bind(address, &options).map(Rc::new),
             };
             match bound {
-                Ok(listener) => generation.listeners.push(listener),
+                Ok(listener) => {
+                    generation.entrances.push(Entrance { listener, protocol: *protocol })
+                }
                 Err(error) => {
                     generation.unlink_unless_in(living);
                     return Err(error);
@@ -83,7 +91,7 @@ impl Generation {
 
     /// Whether everything that this one listens on is also `other`'s.
     pub(crate) fn is_covered_by(&self, other: &Self) -> bool {
-        self.listeners.iter().all(|listener| other.listens(listener))
+        self.listeners().all(|listener| other.listens(listener))
     }
 
     /// The listeners that the `living` don't have.
@@ -91,11 +99,15 @@ impl Generation {
         &self,
         living: &Generations,
     ) -> impl Iterator<Item = &Rc<Listener>> {
-        self.listeners.iter().filter(|listener| !living.listen(listener))
+        self.listeners().filter(|listener| !living.listen(listener))
     }
 
     fn listens(&self, listener: &Rc<Listener>) -> bool {
-        self.listeners.iter().any(|other| Rc::ptr_eq(other, listener))
+        self.listeners().any(|other| Rc::ptr_eq(other, listener))
+    }
+
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = &Rc<Listener>> {
+        self.entrances.iter().map(|entrance| &entrance.listener)
     }
 }
 
@@ -107,7 +119,10 @@ impl Generations {
     /// As if `listeners`, of the master before this one, were a generation's of this one.
     pub(crate) fn of_inherited(settings: &Settings, listeners: Vec<Rc<Listener>>) -> Self {
         let hooks = Hooks::default();
-        let inherited = Generation { settings: settings.clone(), identity: None, listeners, hooks };
+        // What was spoken there, the master before this one knew.
+        let entrance = |listener| Entrance { listener, protocol: Protocol::default() };
+        let entrances = listeners.into_iter().map(entrance).collect();
+        let inherited = Generation { settings: settings.clone(), identity: None, entrances, hooks };
         Self(BTreeMap::from([(0, inherited)]))
     }
 
@@ -130,7 +145,7 @@ impl Generations {
     /// Every listener, once.
     pub(crate) fn listeners(&self) -> Vec<Rc<Listener>> {
         let mut all: Vec<Rc<Listener>> = Vec::new();
-        for listener in self.0.values().flat_map(|generation| &generation.listeners) {
+        for listener in self.0.values().flat_map(Generation::listeners) {
             if !all.iter().any(|other| Rc::ptr_eq(other, listener)) {
                 all.push(Rc::clone(listener));
             }
@@ -153,7 +168,7 @@ impl Generations {
             Some(path) => listener.local() == path,
             None => listener.address() == address,
         };
-        self.0.values().rev().flat_map(|generation| &generation.listeners).find(is_it)
+        self.0.values().rev().flat_map(Generation::listeners).find(is_it)
     }
 
     fn listen(&self, listener: &Rc<Listener>) -> bool {

@@ -287,11 +287,10 @@ impl Host for Server<'_> {
             return ExitCode::RUNTIME;
         };
         // No copies: the worker closes its listeners long before it ends.
-        let Generation { listeners, hooks, .. } = generation;
-        let listeners =
-            listeners.into_iter().map(Rc::into_inner).collect::<Option<Vec<Listener>>>();
-        let listeners = listeners.expect("invariant: this process has no other generation");
-        boot::run(self.py, &settings, listeners, seat, self.preloaded.take(), hooks)
+        let Generation { entrances, hooks, .. } = generation;
+        let entrances = entrances.into_iter().map(boot::entrance).collect::<Option<Vec<_>>>();
+        let entrances = entrances.expect("invariant: this process has no other generation");
+        boot::run(self.py, &settings, entrances, seat, self.preloaded.take(), hooks)
     }
 
     fn fork_hooks(&self) -> &dyn ForkHooks {
@@ -370,7 +369,7 @@ impl Host for Server<'_> {
 
     fn about(&self) -> About {
         let serving = self.generations.get(self.serving);
-        let listeners = serving.iter().flat_map(|generation| &generation.listeners);
+        let listeners = serving.iter().flat_map(|generation| generation.listeners());
         About {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             app: self.serving().app.clone(),
@@ -401,8 +400,8 @@ impl Host for Server<'_> {
 
     fn stop_listening(&mut self) {
         for generation in self.generations.values_mut() {
-            for listener in std::mem::take(&mut generation.listeners) {
-                self.succession.unlink(&listener);
+            for entrance in std::mem::take(&mut generation.entrances) {
+                self.succession.unlink(&entrance.listener);
             }
         }
         self.succession.clean_up();
@@ -486,7 +485,9 @@ impl Launch {
 
     /// Sockets that were passed and are not listened on are a mistake in the unit or the settings.
     pub(crate) fn warn_of_unused(&self, settings: &Settings) {
-        let used = |socket: &&RawFd| settings.bind.contains(&Address::Fd(**socket));
+        let used = |socket: &&RawFd| {
+            settings.bind.iter().any(|bind| bind.address == Address::Fd(**socket))
+        };
         let unused = self.sockets.len() - self.sockets.iter().filter(used).count();
         if unused > 0 {
             log::warn!(sockets = unused; "sockets that were passed are not used: bind says otherwise");

@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use ironhorn_config::{Origin, Resolved};
+use ironhorn_config::{Bind, Origin, Resolved};
 use ironhorn_master::report::Report;
 use ironhorn_unix::{Address, Monotonic, Notifier, Pid, set_close_on_exec};
 use pyo3::prelude::*;
@@ -93,7 +93,8 @@ pub(crate) fn listen_on(sockets: &[RawFd], resolved: &mut Resolved) {
     }
     match resolved.origin("bind") {
         None | Some(Origin::Default) => {
-            resolved.settings.bind = sockets.iter().map(|&number| Address::Fd(number)).collect();
+            let bind = |&number: &RawFd| Bind::http(Address::Fd(number));
+            resolved.settings.bind = sockets.iter().map(bind).collect();
         }
         Some(_) => {}
     }

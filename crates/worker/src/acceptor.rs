@@ -10,9 +10,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ironhorn_unix::{Listener, Monotonic, add_exclusive, remove};
+use ironhorn_unix::{Monotonic, add_exclusive, remove};
 
+use crate::Entrance;
+use crate::application::Sender;
 use crate::connection::Client;
+use crate::transport::Transport;
 
 /// How long nothing is accepted after the process ran out of descriptors, unless one is freed.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -22,7 +25,7 @@ const A_ROUND: u32 = 16;
 
 #[derive(Debug)]
 pub(crate) struct Acceptor {
-    listeners: Vec<Arc<Listener>>,
+    entrances: Vec<Entrance>,
     first_token: usize,
     /// Whether the listeners are in the epoll set.
     polled: bool,
@@ -46,30 +49,30 @@ pub(crate) enum Accepted {
 
 impl Acceptor {
     /// The event of listener `n` comes with the token `first_token + n`.
-    pub(crate) fn new(listeners: Vec<Arc<Listener>>, first_token: usize) -> Self {
-        Self { listeners, first_token, polled: false, taken: 0, paused_until: None, starved: false }
+    pub(crate) fn new(entrances: Vec<Entrance>, first_token: usize) -> Self {
+        Self { entrances, first_token, polled: false, taken: 0, paused_until: None, starved: false }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.listeners.len()
+        self.entrances.len()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.listeners.is_empty()
+        self.entrances.is_empty()
     }
 
     /// Lets the listeners wake the loop, or not.
     pub(crate) fn poll(&mut self, epoll: BorrowedFd<'_>, wanted: bool) -> io::Result<()> {
         let round_over = self.taken >= A_ROUND;
         if self.polled && (!wanted || round_over) {
-            for listener in &self.listeners {
-                remove(epoll, listener.as_fd())?;
+            for entrance in &self.entrances {
+                remove(epoll, entrance.listener.as_fd())?;
             }
             self.polled = false;
         }
         if wanted && !self.polled {
-            for (index, listener) in self.listeners.iter().enumerate() {
-                add_exclusive(epoll, listener.as_fd(), self.first_token + index)?;
+            for (index, entrance) in self.entrances.iter().enumerate() {
+                add_exclusive(epoll, entrance.listener.as_fd(), self.first_token + index)?;
             }
             self.polled = true;
             self.taken = 0;
@@ -97,13 +100,19 @@ impl Acceptor {
 
     /// Takes one connection from the queue of a listener.
     pub(crate) fn accept(&mut self, index: usize, now: Monotonic) -> Accepted {
-        match self.listeners[index].accept() {
+        let listener = &self.entrances[index].listener;
+        match listener.accept() {
             Ok((stream, peer)) => {
                 self.taken += 1;
                 if std::mem::take(&mut self.starved) {
                     log::info!("accepting again");
                 }
-                Accepted::Client(Client { stream, peer, listener: index })
+                let stream = Arc::new(Transport::plain(stream));
+                Accepted::Client(Client {
+                    stream,
+                    sender: Sender { peer, secure: false },
+                    listener: index,
+                })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Nothing,
             Err(error) if is_want_of_resources(&error) => {
@@ -115,7 +124,7 @@ impl Acceptor {
                 Accepted::Starved
             }
             Err(error) => {
-                log::error!(error:%, address:% = self.listeners[index].address(); "cannot accept");
+                log::error!(error:%, address:% = listener.address(); "cannot accept");
                 self.paused_until = Some(now + PAUSE);
                 Accepted::Nothing
             }
@@ -136,7 +145,7 @@ impl Acceptor {
     /// Lets the listeners go; siblings and the master keep theirs.
     pub(crate) fn close(&mut self, epoll: BorrowedFd<'_>) -> io::Result<()> {
         self.poll(epoll, false)?;
-        self.listeners.clear();
+        self.entrances.clear();
         self.paused_until = None;
         Ok(())
     }

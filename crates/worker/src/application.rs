@@ -43,9 +43,18 @@ pub struct Request<'a> {
     /// The head, borrowed from the receive buffer.
     pub head: &'a ironhorn_http::Request<'a, 'a>,
     /// Who sent it.
-    pub peer: &'a Peer,
+    pub sender: &'a Sender,
     /// Which of the worker's listeners it came by, counted from 0.
     pub listener: usize,
+}
+
+/// Who sent a request and how, as far as the server knows or believes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// Who is at the other end.
+    pub peer: Peer,
+    /// Whether its way here was encrypted: `https`.
+    pub secure: bool,
 }
 
 /// The content of a request, whole.

@@ -11,17 +11,22 @@
 //! A request that comes in one piece and whose response the socket takes at once passes from
 //! `Head` to `Head` without leaving anything here.
 
-use ironhorn_unix::{Monotonic, Peer, Stream};
+use std::sync::Arc;
 
+use ironhorn_unix::Monotonic;
+
+use crate::application::Sender;
 use crate::body::Upload;
 use crate::response::Response;
 use crate::timers::Timeout;
+use crate::transport::Transport;
 
 /// Who is at the other end.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) stream: Stream,
-    pub(crate) peer: Peer,
+    pub(crate) stream: Arc<Transport>,
+    /// What is known of its requests before they come.
+    pub(crate) sender: Sender,
     /// Index of the listener it came by.
     pub(crate) listener: usize,
 }

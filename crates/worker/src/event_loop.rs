@@ -90,7 +90,7 @@ pub(crate) struct Held<A: Application> {
 
 impl<'a, A: Application> Loop<'a, A> {
     fn new(context: Context<'a>, app: A) -> io::Result<Self> {
-        let Context { options, listeners, channel, signals, slot, access_log, reopen_logs, enters } =
+        let Context { options, entrances, channel, signals, slot, access_log, reopen_logs, enters } =
             context;
         let poll = Poll::new()?;
         let registry = poll.registry();
@@ -115,7 +115,7 @@ impl<'a, A: Application> Loop<'a, A> {
             timers,
             told: Told::new(Monotonic::now()),
             again: VecDeque::new(),
-            acceptor: Acceptor::new(listeners, FIRST_LISTENER),
+            acceptor: Acceptor::new(entrances, FIRST_LISTENER),
             accepted: Vec::new(),
             worker_connections: options.worker_connections,
             heartbeat: options.heartbeat,
@@ -356,7 +356,7 @@ impl<'a, A: Application> Loop<'a, A> {
                 Timeout::Write => self.service.try_once_more(connection, &mut self.scratch),
                 _ => self.service.time_out(connection),
             };
-            log::trace!(class:?, peer:? = connection.client.peer; "time out");
+            log::trace!(class:?, peer:? = connection.client.sender.peer; "time out");
             self.carry_out(key, next);
         }
     }

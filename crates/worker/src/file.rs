@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
-use ironhorn_unix::Stream;
+use crate::transport::Transport;
 
 /// What one call of sendfile(2) is asked for, in bytes: others get a turn in between.
 const STEP: u64 = 1 << 20;
@@ -53,7 +53,7 @@ impl FileRest {
         self.suffix
     }
 
-    pub(crate) fn step(&mut self, stream: &Stream) -> Step {
+    pub(crate) fn step(&mut self, stream: &Transport) -> Step {
         if self.copying {
             return self.copy();
         }

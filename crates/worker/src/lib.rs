@@ -27,6 +27,7 @@ mod respond;
 mod response;
 mod serve;
 mod timers;
+mod transport;
 mod wire;
 
 use std::sync::Arc;
@@ -36,7 +37,9 @@ use ironhorn_http::Limits;
 use ironhorn_unix::{BoardSlot, Listener, Signals, State, WorkerEnd};
 
 pub use access_log::AccessLog;
-pub use application::{Application, Body, Chunks, Exchange, Failed, Gone, Reply, Request, Stream};
+pub use application::{
+    Application, Body, Chunks, Exchange, Failed, Gone, Reply, Request, Sender, Stream,
+};
 pub use event_loop::run;
 
 /// How a worker treats its connections.
@@ -64,13 +67,29 @@ pub struct Options {
     pub health_path: Option<String>,
 }
 
+/// Where connections come from, and what is spoken there.
+#[derive(Clone, Debug)]
+pub struct Entrance {
+    /// Shared with the worker's siblings, and dropped as soon as the worker takes no more: who has a
+    /// `Weak` of it can tell.
+    pub listener: Arc<Listener>,
+    /// What is spoken there.
+    pub protocol: Protocol,
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http,
+}
+
 /// Everything a worker is given.
 pub struct Context<'a> {
     /// How connections are treated.
     pub options: Options,
-    /// Where connections come from. A worker shares them with its siblings, and drops them as soon
-    /// as it takes no more: who has a `Weak` of one can tell.
-    pub listeners: Vec<Arc<Listener>>,
+    /// Where connections come from.
+    pub entrances: Vec<Entrance>,
     /// The wire to the master.
     pub channel: WorkerEnd,
     /// The worker's own signals. They stay caught when it has left its loop.

@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
 use ironhorn_http::Prefix;
-use ironhorn_unix::Stream;
+
+use crate::transport::Transport;
 
 /// How many pieces one system call takes.
 const BATCH: usize = 64;
@@ -67,7 +68,7 @@ impl<C: AsRef<[u8]>> Output<C> {
     }
 
     /// Sends until everything is gone or the socket is full: then something is left.
-    pub(crate) fn flush(&mut self, stream: &Stream) -> io::Result<()> {
+    pub(crate) fn flush(&mut self, stream: &Transport) -> io::Result<()> {
         while !self.pieces.is_empty() {
             match self.send_batch(stream) {
                 Ok(sent) => self.consume(sent),
@@ -79,7 +80,7 @@ impl<C: AsRef<[u8]>> Output<C> {
         Ok(())
     }
 
-    fn send_batch(&self, stream: &Stream) -> io::Result<usize> {
+    fn send_batch(&self, stream: &Transport) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); BATCH];
         let mut count = 0;
         for (slice, piece) in slices.iter_mut().zip(&self.pieces) {

@@ -32,7 +32,7 @@ impl<A: Application> Service<A> {
             Phase::Body(upload) => std::mem::take(&mut upload.head),
         };
         let why = "the request took too long";
-        log::debug!(peer:? = connection.client.peer, status = 408, why; "request refused");
+        log::debug!(peer:? = connection.client.sender.peer, status = 408, why; "request refused");
         self.answer_refusal(connection, &received, 408, why)
     }
 
@@ -43,7 +43,7 @@ impl<A: Application> Service<A> {
         received: &[u8],
         refusal: Refusal,
     ) -> Next {
-        log::debug!(peer:? = connection.client.peer, status = refusal.status(), why:% = refusal,
+        log::debug!(peer:? = connection.client.sender.peer, status = refusal.status(), why:% = refusal,
             section = refusal.section(); "request refused");
         self.answer_refusal(connection, received, refusal.status(), &refusal.to_string())
     }
@@ -80,7 +80,7 @@ impl<A: Application> Service<A> {
             access_log.add(&Entry {
                 request: None,
                 received,
-                peer: &client.peer,
+                peer: &client.sender.peer,
                 status,
                 response: None,
                 body_bytes: text.len() as u64 + 1, // LF

@@ -55,12 +55,12 @@ impl<A: Application> Service<A> {
         let client = &connection.client;
         let told = connection.served && started.since(self.turn_began) < FRESH;
         if !told && client.stream.is_hung_up() {
-            log::debug!(peer:? = client.peer; "client gone before its request was run");
+            log::debug!(peer:? = client.sender.peer; "client gone before its request was run");
             return Some(Next::Close);
         }
         self.around.slot.begin_request(head.method.as_bytes(), head.target.as_ref(), started);
         let mut response = self.response_to(head, started, more);
-        let request = Request { head, peer: &client.peer, listener: client.listener };
+        let request = Request { head, sender: &client.sender, listener: client.listener };
         open_request(client.stream.as_raw_fd(), head.method == "HEAD");
         let reply = self.app.call(&request, body, &mut response.live(client, &self.around));
         let progress = if claim_response() {
@@ -203,7 +203,7 @@ impl<A: Application> Service<A> {
             access_log.add(&Entry {
                 request: Some(head),
                 received: b"",
-                peer: &client.peer,
+                peer: &client.sender.peer,
                 status: if expired { GATEWAY_TIMEOUT } else { wire.head.status() },
                 response: (!expired).then_some(&wire.head),
                 body_bytes: wire.body_bytes,

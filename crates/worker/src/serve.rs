@@ -154,7 +154,7 @@ impl<A: Application> Service<A> {
     }
 
     fn end_of_file(&mut self, connection: &ConnectionOf<A>) -> Next {
-        let peer = &connection.client.peer;
+        let peer = &connection.client.sender.peer;
         match &connection.phase {
             Phase::Body(_) => log::debug!(peer:?; "request body cut short"),
             Phase::Head if !connection.is_idle() => log::debug!(peer:?; "request head cut short"),

@@ -3,10 +3,10 @@
 use std::io::{self, IoSlice};
 
 use ironhorn_http::{BodyEncoder, Frame, Framing, ResponseHead, Version};
-use ironhorn_unix::Stream;
 
 use crate::application::Chunks;
 use crate::output::{Output, Piece};
+use crate::transport::Transport;
 
 /// Up to this many bytes of a body are copied behind the head, so that one plain `send` does.
 /// Beyond it a vectored send of the parts is cheaper than the copy.
@@ -84,12 +84,12 @@ impl<C: AsRef<[u8]>> Wire<C> {
     }
 
     /// Sends what waits, as far as the socket takes it.
-    pub(crate) fn flush(&mut self, stream: &Stream) -> io::Result<()> {
+    pub(crate) fn flush(&mut self, stream: &Transport) -> io::Result<()> {
         self.output.flush(stream)
     }
 
     /// Sends bytes as they are: an interim response, or a part of a file.
-    pub(crate) fn send_raw(&mut self, stream: &Stream, bytes: Vec<u8>) -> io::Result<()> {
+    pub(crate) fn send_raw(&mut self, stream: &Transport, bytes: Vec<u8>) -> io::Result<()> {
         self.output.push(Piece::Owned(bytes));
         self.flush(stream)
     }
@@ -111,7 +111,7 @@ impl<C: AsRef<[u8]>> Wire<C> {
     /// Sends a response whose body is known as a whole.
     pub(crate) fn send_complete(
         &mut self,
-        stream: &Stream,
+        stream: &Transport,
         chunks: Chunks<C>,
         context: HeadContext<'_>,
     ) -> io::Result<()> {
@@ -132,7 +132,7 @@ impl<C: AsRef<[u8]>> Wire<C> {
     }
 
     /// Sends chunks after the head, or after what waits of it.
-    pub(crate) fn send_chunks(&mut self, stream: &Stream, chunks: Chunks<C>) -> io::Result<()> {
+    pub(crate) fn send_chunks(&mut self, stream: &Transport, chunks: Chunks<C>) -> io::Result<()> {
         match chunks {
             Chunks::None => {}
             Chunks::One(chunk) => self.queue_chunk(chunk),
@@ -145,7 +145,7 @@ impl<C: AsRef<[u8]>> Wire<C> {
     /// used again.
     pub(crate) fn send_error(
         &mut self,
-        stream: &Stream,
+        stream: &Transport,
         context: HeadContext<'_>,
     ) -> io::Result<()> {
         self.persistent = false;
@@ -155,7 +155,7 @@ impl<C: AsRef<[u8]>> Wire<C> {
     /// Sends a response that isn't the app's.
     pub(crate) fn send_own(
         &mut self,
-        stream: &Stream,
+        stream: &Transport,
         status: &[u8],
         body: &[u8],
         context: HeadContext<'_>,
@@ -172,19 +172,19 @@ impl<C: AsRef<[u8]>> Wire<C> {
     }
 
     /// Sends the complete head alone.
-    pub(crate) fn send_head(&mut self, stream: &Stream) -> io::Result<()> {
-        self.send_head_with(stream, Stream::send)
+    pub(crate) fn send_head(&mut self, stream: &Transport) -> io::Result<()> {
+        self.send_head_with(stream, Transport::send)
     }
 
     /// Sends the complete head, telling the kernel that more follows at once.
-    pub(crate) fn send_head_before_file(&mut self, stream: &Stream) -> io::Result<()> {
-        self.send_head_with(stream, Stream::send_more)
+    pub(crate) fn send_head_before_file(&mut self, stream: &Transport) -> io::Result<()> {
+        self.send_head_with(stream, Transport::send_more)
     }
 
     fn send_head_with(
         &mut self,
-        stream: &Stream,
-        send: fn(&Stream, &[u8]) -> io::Result<usize>,
+        stream: &Transport,
+        send: fn(&Transport, &[u8]) -> io::Result<usize>,
     ) -> io::Result<()> {
         if !self.is_flushed() {
             self.queue_head();
@@ -198,7 +198,7 @@ impl<C: AsRef<[u8]>> Wire<C> {
     }
 
     /// Sends the complete head and the first or only chunk in one system call.
-    pub(crate) fn send_head_and_chunk(&mut self, stream: &Stream, chunk: C) -> io::Result<()> {
+    pub(crate) fn send_head_and_chunk(&mut self, stream: &Transport, chunk: C) -> io::Result<()> {
         let length = chunk.as_ref().len();
         if length > COALESCE {
             return self.send_head_and_large_chunk(stream, chunk);
@@ -211,7 +211,7 @@ impl<C: AsRef<[u8]>> Wire<C> {
         self.send_head(stream)
     }
 
-    fn send_head_and_large_chunk(&mut self, stream: &Stream, chunk: C) -> io::Result<()> {
+    fn send_head_and_large_chunk(&mut self, stream: &Transport, chunk: C) -> io::Result<()> {
         if !self.is_flushed() {
             self.queue_head();
             return self.send_chunk(stream, chunk);
@@ -234,7 +234,7 @@ impl<C: AsRef<[u8]>> Wire<C> {
     }
 
     /// Sends one more chunk of a body, after what waits already.
-    pub(crate) fn send_chunk(&mut self, stream: &Stream, chunk: C) -> io::Result<()> {
+    pub(crate) fn send_chunk(&mut self, stream: &Transport, chunk: C) -> io::Result<()> {
         self.queue_chunk(chunk);
         self.flush(stream)
     }
@@ -246,7 +246,7 @@ impl<C: AsRef<[u8]>> Wire<C> {
     }
 
     /// Like [`Wire::send_chunk`] for bytes that the caller keeps, which are copied.
-    pub(crate) fn send_bytes(&mut self, stream: &Stream, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn send_bytes(&mut self, stream: &Transport, bytes: &[u8]) -> io::Result<()> {
         let frame = self.frame(bytes.len());
         self.output.push(Piece::Owned(
             [frame.prefix.as_bytes(), &bytes[..frame.take], frame.suffix].concat(),
@@ -264,7 +264,11 @@ impl<C: AsRef<[u8]>> Wire<C> {
     }
 
     /// Sends framing that stands by itself.
-    pub(crate) fn send_static(&mut self, stream: &Stream, bytes: &'static [u8]) -> io::Result<()> {
+    pub(crate) fn send_static(
+        &mut self,
+        stream: &Transport,
+        bytes: &'static [u8],
+    ) -> io::Result<()> {
         self.output.push(Piece::Static(bytes));
         self.flush(stream)
     }
@@ -277,7 +281,7 @@ impl<C: AsRef<[u8]>> Wire<C> {
 
     /// The body is at its end: what ends it on the wire is sent. If it is shorter than announced,
     /// the connection can't go on: its end tells the client.
-    pub(crate) fn end(&mut self, stream: &Stream) -> io::Result<()> {
+    pub(crate) fn end(&mut self, stream: &Transport) -> io::Result<()> {
         match self.encoder.as_ref().map(BodyEncoder::finish) {
             Some(Ok(last)) => self.send_static(stream, last),
             Some(Err(short)) => {

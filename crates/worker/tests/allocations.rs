@@ -19,7 +19,8 @@ use ironhorn_unix::{
     Address, BindOptions, Board, Listener, Local, Received, Signals, ToMaster, ToWorker, channel,
 };
 use ironhorn_worker::{
-    Application, Body, Chunks, Context, Exchange, Failed, Left, Reply, Request, Stream, run,
+    Application, Body, Chunks, Context, Entrance, Exchange, Failed, Left, Protocol, Reply, Request,
+    Stream, run,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -77,7 +78,7 @@ fn a_small_request_allocates_nothing() {
     let worker = std::thread::spawn(move || {
         let context = Context {
             options: harness::Setup::new().options,
-            listeners: vec![listener.into()],
+            entrances: vec![Entrance { listener: listener.into(), protocol: Protocol::Http }],
             channel,
             signals: &mut Signals::install(&[]).unwrap(),
             slot,

@@ -3,14 +3,17 @@
 //! A [`Kind`] knows one text, a [`Shape`] how many of them make a value: [`One`], [`Optional`] or
 //! [`Many`]. Both are plain constants in the table of settings.
 
+mod bind;
 mod number;
 mod text;
 
+pub(crate) use bind::Listen;
+pub use bind::{Bind, Protocol};
 pub(crate) use number::{
     Bytes, Octal, Seconds, SecondsOrOff, Threads, Whole, WholeOrOff, WorkerCount,
 };
 pub(crate) use text::{
-    AccessFormat, Choice, ControlSocket, FilePath, Flag, Listen, Log, Pair, Text, UrlPath,
+    AccessFormat, Choice, ControlSocket, FilePath, Flag, Log, Pair, Text, UrlPath,
 };
 pub use text::{AccessLogFormat, Control, HeaderMap, LogFile, LogFormat, LogLevel};
 

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use ironhorn_unix::Address;
-
 use super::Kind;
 
 /// Any text on one line.
@@ -79,21 +77,6 @@ impl Kind for ControlSocket {
 
     fn allowed(&self) -> String {
         "auto, none or the path of a unix socket".to_owned()
-    }
-}
-
-/// An address to listen on.
-pub(crate) struct Listen;
-
-impl Kind for Listen {
-    type Value = Address;
-
-    fn parse(&self, text: &str) -> Option<Address> {
-        text.parse().ok()
-    }
-
-    fn allowed(&self) -> String {
-        "HOST:PORT, [V6]:PORT, unix:PATH, unix:@NAME or fd://N".to_owned()
     }
 }
 

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::testing::{self, with_request};
+use ironhorn_worker::Sender;
 
 fn constants<'py>(py: Python<'py>) -> Constants<'py> {
     Constants {
@@ -33,6 +34,22 @@ fn environ(
     Python::attach(|py| {
         let mut environs = Environs::new(py, &[local], header_map, &constants(py)).unwrap();
         with_request(wire, &peer, |request| check(environs.build(request, 5)));
+    });
+}
+
+#[test]
+fn what_came_encrypted_is_https() {
+    Python::initialize();
+    Python::attach(|py| {
+        let mut environs = Environs::new(py, &[inet()], HeaderMap::Drop, &constants(py)).unwrap();
+        with_request(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", &peer(), |request| {
+            for (secure, scheme) in [(true, "https"), (false, "http")] {
+                let sender = Sender { secure, ..request.sender.clone() };
+                let request = Request { sender: &sender, ..*request };
+                let Ok(environ) = environs.build(&request, 0) else { panic!("no environ") };
+                assert_eq!(get(&environ, "wsgi.url_scheme").as_deref(), Some(scheme));
+            }
+        });
     });
 }
 

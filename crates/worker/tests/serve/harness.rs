@@ -16,8 +16,8 @@ use ironhorn_unix::{
 };
 use ironhorn_worker::access_log::Format;
 use ironhorn_worker::{
-    AccessLog, Application, Body, Chunks, Context, Exchange, Failed, Left, Options, Reply, Request,
-    Stream, run,
+    AccessLog, Application, Body, Chunks, Context, Entrance, Exchange, Failed, Left, Options,
+    Protocol, Reply, Request, Stream, run,
 };
 
 use crate::client::Client;
@@ -166,7 +166,7 @@ where
             fields: fields.map(|field| (field.name.to_owned(), field.value.to_vec())).collect(),
             body,
             spooled,
-            peer: *request.peer,
+            peer: request.sender.peer,
             listener: request.listener,
         };
         (self.call)(&asked, exchange)
@@ -323,7 +323,13 @@ impl Setup {
             let mut signals = Signals::install(&self.signals).unwrap();
             let context = Context {
                 options: self.options,
-                listeners: listeners.into_iter().map(Into::into).collect(),
+                entrances: listeners
+                    .into_iter()
+                    .map(|listener| Entrance {
+                        listener: listener.into(),
+                        protocol: Protocol::Http,
+                    })
+                    .collect(),
                 channel,
                 signals: &mut signals,
                 slot: seat,
