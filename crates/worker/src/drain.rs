@@ -138,12 +138,15 @@ impl<A: Application> Loop<'_, A> {
         self.begin(Drain::Retiring);
         // A connection may have woken us and nobody else: it is ours.
         self.accept();
-        self.close_listeners()
+        self.close_listeners()?;
+        self.say_draining();
+        Ok(())
     }
 
     fn retire_last(&mut self) {
         if self.drain == Drain::Serving {
             self.begin(Drain::RetiringLast { taking_until: Monotonic::now() + TAKING });
+            self.say_draining();
         }
     }
 
@@ -151,6 +154,7 @@ impl<A: Application> Loop<'_, A> {
     fn stop(&mut self) {
         if !matches!(self.drain, Drain::Stopping { .. }) {
             self.begin(Drain::Stopping { taking_until: Monotonic::now() + TAKING });
+            self.say_draining();
             self.close_idle();
         }
     }
@@ -161,6 +165,9 @@ impl<A: Application> Loop<'_, A> {
         self.service.closing = true;
         self.service.retiring = !matches!(drain, Drain::Stopping { .. });
         self.enter(State::Draining);
+    }
+
+    fn say_draining(&mut self) {
         // A master that is gone is noticed by the next poll.
         let _ = self.channel.send(ToMaster::Draining);
     }

@@ -8,7 +8,7 @@ use std::{
 use ironhorn_unix::{Memory, Monotonic, Pid};
 use serde_json::{Value, json};
 
-use super::{Outcome, Supervisor, chronicle::End, examination::Purpose};
+use super::{Outcome, Supervisor, children::Child, chronicle::End, examination::Purpose};
 use crate::{
     black_box::Death,
     command::{Command, Stop},
@@ -18,11 +18,13 @@ use crate::{
 };
 
 /// An operator who is answered when a reload has ended.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Waiter {
     client: ClientId,
     /// The reload that it asked for; a later one will do.
     generation: u32,
+    /// What it is told once the code before takes no more requests.
+    answer: Option<Value>,
 }
 
 impl Supervisor<'_> {
@@ -88,7 +90,9 @@ impl Supervisor<'_> {
         self.chronicle.expect_answer();
         self.tell(Event::Commanded(Command::Reload))?;
         match self.chronicle.answer() {
-            Some(Ok(generation)) if wait => self.waiters.push(Waiter { client, generation }),
+            Some(Ok(generation)) if wait => {
+                self.waiters.push(Waiter { client, generation, answer: None });
+            }
             Some(Ok(generation)) => {
                 self.reply(client, &json!({ "ok": true, "generation": generation }));
             }
@@ -113,20 +117,45 @@ impl Supervisor<'_> {
         }
     }
 
-    /// A reload has ended: those who wait for it, or for an earlier one, are answered.
+    /// A reload has ended: those who wait for it, or for an earlier one, are to be answered.
     pub(super) fn settle_waiters(&mut self, end: &End) {
         let End { generation, result } = end;
         let answer = match result {
             Ok(after) => json!({ "ok": true, "generation": generation, "after": seconds(*after) }),
             Err(reason) => refused(reason),
         };
-        let (settled, others) =
-            self.waiters.drain(..).partition(|waiter: &Waiter| waiter.generation <= *generation);
-        self.waiters = others;
-        let settled: Vec<Waiter> = settled;
-        for waiter in settled {
-            self.reply(waiter.client, &answer);
+        for waiter in &mut self.waiters {
+            if waiter.generation <= *generation {
+                waiter.answer.get_or_insert_with(|| answer.clone());
+            }
         }
+        self.release_waiters();
+    }
+
+    /// Answers those who waited. A success is told when no worker of the code before takes
+    /// connections any more, so that whoever asks next is answered by the new code.
+    pub(super) fn release_waiters(&mut self) {
+        if self.waiters.iter().all(|waiter| waiter.answer.is_none()) || self.old_code_serves() {
+            return;
+        }
+        for Waiter { client, generation, answer } in std::mem::take(&mut self.waiters) {
+            match answer {
+                Some(answer) => self.reply(client, &answer),
+                None => self.waiters.push(Waiter { client, generation, answer: None }),
+            }
+        }
+    }
+
+    /// Whether a worker that retires for a newer generation may still take a connection.
+    fn old_code_serves(&self) -> bool {
+        let serving = self.fleet.serving();
+        self.fleet.slots().any(|(nr, slot)| {
+            let is_old = slot.generation().is_some_and(|generation| generation < serving);
+            let takes = |child: &Child| child.open && !child.draining;
+            is_old
+                && matches!(slot, Slot::Retiring { .. })
+                && self.children.get(nr).is_some_and(takes)
+        })
     }
 
     /// The server ends: nobody waits any longer.

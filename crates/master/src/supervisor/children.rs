@@ -15,6 +15,8 @@ pub(super) struct Child {
     pub(super) reaped: bool,
     /// Whether it has said that it serves.
     pub(super) ready: bool,
+    /// Whether it has said that it takes no more connections.
+    pub(super) draining: bool,
     /// Whether the master has decided that it is to be killed.
     pub(super) killed: bool,
     /// Its own memory in bytes, when it was last measured.
@@ -33,6 +35,7 @@ impl Child {
             open: true,
             reaped: false,
             ready: false,
+            draining: false,
             killed: false,
             memory: None,
             last_words: String::new(),

@@ -300,7 +300,10 @@ impl<'h> Supervisor<'h> {
                     child.ready = true;
                     Event::Ready { nr }
                 }
-                Ok(Received::Message(ToMaster::Draining)) => Event::Draining { nr },
+                Ok(Received::Message(ToMaster::Draining)) => {
+                    child.draining = true;
+                    Event::Draining { nr }
+                }
                 Ok(Received::Message(ToMaster::Worn)) => Event::Worn { nr },
                 Ok(Received::Message(ToMaster::Examined)) => {
                     self.conclude(nr);
@@ -343,6 +346,7 @@ impl<'h> Supervisor<'h> {
         self.kill_examined_zygotes(now);
         self.oom.look_at_clock(now);
         self.measure_next()?;
+        self.release_waiters();
         if let Some(control) = &mut self.control {
             control.look_at_clock(now);
         }
