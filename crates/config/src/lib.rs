@@ -31,6 +31,7 @@
 //! assert_eq!(resolved.origin("workers").unwrap().to_string(), "command line");
 //! ```
 
+mod agreement;
 mod args;
 mod ctl;
 mod definition;
@@ -146,11 +147,12 @@ pub fn resolve(sources: &Sources) -> Result<Resolved, Stop> {
     if !errors.is_empty() {
         return Err(Stop::Errors(ConfigErrors::new(errors)));
     }
-    Ok(Resolved {
-        settings: Settings::from_values(&values),
-        invocation: Invocation::from_values(&values),
-        values,
-    })
+    let settings = Settings::from_values(&values);
+    let errors = agreement::check(&settings, &values);
+    if !errors.is_empty() {
+        return Err(Stop::Errors(ConfigErrors::new(errors)));
+    }
+    Ok(Resolved { settings, invocation: Invocation::from_values(&values), values })
 }
 
 /// What `ironhorn ctl` has to know of the settings: where the server of this start directory is

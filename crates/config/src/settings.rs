@@ -186,7 +186,7 @@ settings! {
 
         /// With how much memory of its own a worker is killed at once.
         ///
-        /// Written as `max_memory`. Requests that it works on are lost, so it is for what
+        /// Written as `max_memory`, and no less than it. Requests that it works on are lost, so it is for what
         /// grows faster than `max_memory` can have it replaced.
         max_memory_hard: Option<u64> = One(Bytes { min: MEBIBYTE }) => {
             value: "BYTES|unlimited",

@@ -135,6 +135,18 @@ fn item_of_a_list() {
 }
 
 #[test]
+fn settings_that_disagree() {
+    yaml(
+        "max_memory: 200m\nmax_memory_hard: 100m\n",
+        r#"ironhorn.yaml:3: max_memory_hard: found "100m", expected no less than max_memory, which is "200m""#,
+    );
+    args(
+        &["--max-memory=2g", "--max-memory-hard=1g"],
+        r#"--max-memory-hard: found "1g", expected no less than max_memory, which is "2g""#,
+    );
+}
+
+#[test]
 fn variables_for_the_application() {
     yaml("env: [A=1, B]\n", r#"ironhorn.yaml:2: env: found "B", expected NAME=VALUE"#);
     yaml(
