@@ -145,9 +145,10 @@ def test_200_dripping_clients(stage: Stage, kind: str) -> None:
 def test_the_connection_limit(stage: Stage) -> None:
     """Over worker_connections nothing more is accepted; when one leaves, the next is."""
     server = stage.serve(worker_connections=10, keepalive=30)
-    held = [server.connect() for _ in range(10)]
-    for wire in held:
-        assert wire.get("/hello").read_response().status == 200
+    with server.complains("WARN .*holds as many connections as it may.*worker_connections=10"):
+        held = [server.connect() for _ in range(10)]
+        for wire in held:
+            wire.send(request("POST", "/digest", "Content-Length: 10"))
     with server.connect() as waiting:
         waiting.get("/hello")
         arrived = not waiting.is_silent_for(0.3)
@@ -156,6 +157,24 @@ def test_the_connection_limit(stage: Stage) -> None:
     for wire in held:
         wire.close()
     assert not arrived, "served although the limit was reached"
+
+
+def test_idle_connections_keep_nobody_out(stage: Stage) -> None:
+    """They are closed for new ones, who was idle for longest first."""
+    server = stage.serve(worker_connections=10, keepalive=30)
+    idle = [server.connect() for _ in range(10)]
+    for wire in idle:
+        assert wire.get("/hello").read_response().status == 200
+    assert idle[0].get("/hello").read_response().status == 200
+    with server.connect() as new, server.connect() as newer:
+        for wire in (new, newer):
+            assert wire.get("/hello").read_response().status == 200
+        for wire in idle[1:3]:
+            assert wire.read_to_end() == b""
+        for wire in [idle[0], *idle[3:], new, newer]:
+            assert wire.get("/hello").read_response().status == 200
+    for wire in idle:
+        wire.close()
 
 
 def test_a_big_upload_goes_to_a_file_that_has_no_name(stage: Stage) -> None:

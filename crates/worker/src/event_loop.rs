@@ -16,6 +16,7 @@ use crate::acceptor::{Accepted, Acceptor};
 use crate::application::Application;
 use crate::connection::{Client, Connection};
 use crate::drain::Drain;
+use crate::room::Room;
 use crate::serve::{ConnectionOf, Next, Service};
 use crate::timers::{Timeout, Timers, Told};
 use crate::{Context, Left};
@@ -57,7 +58,7 @@ pub(crate) struct Loop<'a, A: Application> {
     pub(crate) connections: Slab<Held<A>>,
     /// How often each key was used.
     uses: Vec<usize>,
-    timers: Timers,
+    pub(crate) timers: Timers,
     /// How far the deadlines are due.
     told: Told,
     /// Connections that have more to do without an event, each once.
@@ -70,7 +71,8 @@ pub(crate) struct Loop<'a, A: Application> {
     pub(crate) channel: WorkerEnd,
     pub(crate) signals: &'a mut Signals,
     pub(crate) drain: Drain,
-    worker_connections: usize,
+    pub(crate) worker_connections: usize,
+    pub(crate) room: Room,
     heartbeat: Duration,
     /// Until the master was told that the worker is worn.
     max_requests: Option<u64>,
@@ -118,6 +120,7 @@ impl<'a, A: Application> Loop<'a, A> {
             acceptor: Acceptor::new(entrances, FIRST_LISTENER),
             accepted: Vec::new(),
             worker_connections: options.worker_connections,
+            room: Room::default(),
             heartbeat: options.heartbeat,
             max_requests: options.max_requests,
             service: Service::new(app, options, slot, access_log),
@@ -229,7 +232,8 @@ impl<'a, A: Application> Loop<'a, A> {
             return Duration::ZERO;
         }
         let mut sleep = self.heartbeat;
-        for until in [self.timers.until_next(now), self.acceptor.pause_left(now)] {
+        let room = self.room_at().map(|at| at.since(now));
+        for until in [self.timers.until_next(now), self.acceptor.pause_left(now), room] {
             sleep = sleep.min(until.unwrap_or(sleep));
         }
         sleep
@@ -322,7 +326,10 @@ impl<'a, A: Application> Loop<'a, A> {
                 accepted.push(client);
             }
         }
-        accepted.drain(..).for_each(|client| self.open(client));
+        for client in accepted.drain(..) {
+            self.make_room(Monotonic::now());
+            self.open(client);
+        }
         self.accepted = accepted;
     }
 
@@ -341,11 +348,12 @@ impl<'a, A: Application> Loop<'a, A> {
         self.carry_out(key, next);
     }
 
-    /// A worker that is full lets its siblings have the connections.
+    /// A worker that is full and can make no room lets its siblings have the connections.
     fn balance_accepting(&mut self) -> io::Result<()> {
-        let wanted = self.acceptor.may_accept(Monotonic::now())
-            && self.drain == Drain::Serving
-            && self.connections.len() < self.worker_connections;
+        let now = Monotonic::now();
+        self.warn_if_full(now);
+        let wanted =
+            self.acceptor.may_accept(now) && self.drain == Drain::Serving && self.has_room(now);
         self.acceptor.poll(self.poll.registry().as_fd(), wanted)
     }
 

@@ -25,6 +25,7 @@ mod output;
 mod refuse;
 mod respond;
 mod response;
+mod room;
 mod serve;
 mod timers;
 mod transport;

@@ -143,6 +143,12 @@ impl Timers {
         self.links[key].class = None;
     }
 
+    /// Who has been waiting in `class` for longest, and since when.
+    pub(crate) fn first(&self, class: Timeout) -> Option<(usize, Monotonic)> {
+        let first = self.queues[class as usize].first;
+        (first != NONE).then(|| (first as usize, self.links[first as usize].armed_at))
+    }
+
     /// How long until the nearest deadline; `None` if nothing has one.
     pub(crate) fn until_next(&self, now: Monotonic) -> Option<Duration> {
         self.heads().map(|(_, deadline)| deadline.since(now)).min()
@@ -212,6 +218,8 @@ mod tests {
         }
         timers.arm(1, Timeout::Body, at(0));
         timers.arm(0, Timeout::KeepAlive, at(1));
+        assert_eq!(timers.first(Timeout::KeepAlive), Some((2, at(0))));
+        assert_eq!(timers.first(Timeout::Write), None);
         assert_eq!(timers.armed(1), Some(Timeout::Body));
         assert_eq!(timers.expire(at(9)), Some((2, Timeout::KeepAlive)));
         assert_eq!(timers.expire(at(9)), Some((0, Timeout::KeepAlive)));

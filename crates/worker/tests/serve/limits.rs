@@ -13,15 +13,17 @@ fn a_full_worker_leaves_connections_in_the_queue() {
     let mut first = server.connect();
     let mut second = server.connect();
     for client in [&mut first, &mut second] {
-        assert_eq!(client.get("/").response().text(), "/ ");
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n");
     }
+    server.wait_for_connections(2);
     let mut third = server.connect();
     let mut fourth = server.connect();
     third.get("/third");
     fourth.get("/fourth");
     // The others go on, and it isn't taken.
     for _ in 0..10 {
-        assert_eq!(first.get("/").response().text(), "/ ");
+        first.send("x");
+        server.turns.time(2);
         assert_eq!(server.slot.read().connections, 2);
     }
     drop(second);
@@ -31,6 +33,62 @@ fn a_full_worker_leaves_connections_in_the_queue() {
     assert_eq!(fourth.response().text(), "/fourth ");
     server.tell(ToWorker::Stop);
     assert_eq!(server.left(), Left::Drained);
+}
+
+#[test]
+fn the_one_that_was_idle_for_longest_makes_room() {
+    let server = Setup::new().options(|options| options.worker_connections = 3).start(echo);
+    let mut clients: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.get("/").response();
+    }
+    clients[0].get("/").response();
+    let mut new = server.connect();
+    assert_eq!(new.get("/new").response().text(), "/new ");
+    clients[1].is_closed();
+    for client in [0, 2] {
+        assert_eq!(clients[client].get("/").response().text(), "/ ");
+    }
+    assert_eq!(server.slot.read().connections, 3);
+}
+
+#[test]
+fn a_request_that_has_come_is_answered_before_room_is_made() {
+    let (meets, app) = meeting();
+    let server = Setup::new().options(|options| options.worker_connections = 2).start(app);
+    let mut kept = server.connect();
+    kept.get("/").response();
+    let held = server.hold();
+    // Both have come by the time that the loop looks.
+    kept.get("/kept");
+    let mut new = server.connect();
+    new.get("/new");
+    meets.send(()).unwrap();
+    assert_eq!(kept.response().text(), "/kept ");
+    assert_eq!(new.response().text(), "/new ");
+    drop(held);
+}
+
+#[test]
+fn heads_that_do_not_end_make_room_after_a_moment() {
+    let server = Setup::new().options(|options| options.worker_connections = 3).start(echo);
+    let mut silent = server.connect();
+    let mut slow = server.connect();
+    slow.send("GET / HT");
+    let upload = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n";
+    let mut first = server.connect();
+    first.send(upload);
+    server.wait_for_connections(3);
+    let mut second = server.connect();
+    second.send(upload);
+    let mut third = server.connect();
+    third.get("/third");
+    silent.is_closed();
+    assert_eq!(slow.response().status, 408);
+    assert_eq!(third.response().text(), "/third ");
+    for client in [&mut first, &mut second] {
+        assert_eq!(client.send("body").response().text(), "/ body");
+    }
 }
 
 #[test]
