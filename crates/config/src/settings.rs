@@ -254,10 +254,27 @@ settings! {
             default: &["30"],
         }
 
+        /// How many bytes a second the body of a request must come with; 0 for any.
+        ///
+        /// On average: a body has `body_timeout`, and a second more for so many bytes.
+        body_min_rate: u32 = One(Whole { min: 0, max: 1_000_000_000 }) => {
+            value: "BYTES",
+            default: &["240"],
+        }
+
         /// How long a client may take nothing of a response.
         write_timeout: Duration = One(Seconds::up_to(DAY)) => {
             value: "SECONDS",
             default: &["30"],
+        }
+
+        /// How many bytes a second a client must take of a response; 0 for any.
+        ///
+        /// On average, of the time that the response waits for the client: that may be
+        /// `write_timeout`, and a second more for so many bytes.
+        write_min_rate: u32 = One(Whole { min: 0, max: 1_000_000_000 }) => {
+            value: "BYTES",
+            default: &["240"],
         }
 
         /// How long a connection is kept for another request; 0 closes it after each.

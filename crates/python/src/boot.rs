@@ -278,8 +278,10 @@ fn worker_options(settings: &Settings) -> Options {
     Options {
         header_timeout: Some(settings.header_timeout),
         body_timeout: Some(settings.body_timeout),
+        body_min_rate: settings.body_min_rate,
         keepalive: settings.keepalive.unwrap_or_default(),
         write_timeout: Some(settings.write_timeout),
+        write_min_rate: settings.write_min_rate,
         worker_connections: settings.worker_connections,
         limits: Limits {
             request_line: settings.limit_request_line,

@@ -9,6 +9,7 @@ use std::io::{self, Seek, Write};
 use std::rc::Rc;
 
 use ironhorn_http::{BodyEvent, BodyLength, Connection as Http, Limits, Refusal};
+use ironhorn_unix::Monotonic;
 
 use crate::application::Body;
 
@@ -29,6 +30,8 @@ const FIRST_ROOM: usize = 1 << 16;
 pub(crate) struct Upload {
     /// The head as received.
     pub(crate) head: Vec<u8>,
+    /// When the head was whole.
+    pub(crate) began: Monotonic,
     pub(crate) spool: Spool,
 }
 
@@ -144,6 +147,11 @@ impl Spool {
         self.share.set(0);
         self.file = Some(file);
         Ok(())
+    }
+
+    /// How much of it has come, in bytes.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
     }
 
     /// The body is whole.

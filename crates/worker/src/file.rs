@@ -49,6 +49,11 @@ impl FileRest {
         self.left == 0
     }
 
+    /// How many bytes are left to send.
+    pub(crate) fn left(&self) -> u64 {
+        self.left
+    }
+
     pub(crate) fn suffix(&self) -> &'static [u8] {
         self.suffix
     }

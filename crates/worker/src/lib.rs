@@ -22,6 +22,7 @@ mod exchange;
 mod file;
 mod health;
 mod output;
+mod pace;
 mod refuse;
 mod respond;
 mod response;
@@ -50,10 +51,15 @@ pub struct Options {
     pub header_timeout: Option<Duration>,
     /// Between two pieces of a request body.
     pub body_timeout: Option<Duration>,
+    /// The bytes a second that a request body must come with on average; 0: any.
+    pub body_min_rate: u32,
     /// Between two requests; zero closes every connection after its first response.
     pub keepalive: Duration,
     /// Without the client taking anything of a response.
     pub write_timeout: Option<Duration>,
+    /// The bytes a second that a client must take of a response on average while it waits for the
+    /// client; 0: any.
+    pub write_min_rate: u32,
     /// How many connections are open at once; more wait in the kernel's queue.
     pub worker_connections: usize,
     /// What a request may measure.

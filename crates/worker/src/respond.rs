@@ -118,6 +118,14 @@ impl<A: Application> Service<A> {
         let now = Monotonic::now();
         self.around.slot.begin_request(head.method.as_bytes(), head.target.as_ref(), now);
         let progress = response.advance(client, &self.around);
+        let is_slow = response.end_wait(now, &self.around.options);
+        let progress = match progress {
+            Progress::Blocked | Progress::Yielded if is_slow => {
+                log::debug!(peer:? = client.sender.peer; "client takes the response too slowly");
+                response.cut(Cut::ClientGone)
+            }
+            progress => progress,
+        };
         let served = match self.suspends(progress) {
             Some(next) => Served::Suspended(suspended, next),
             None => self.finish(client, &head, response, progress),
@@ -247,7 +255,10 @@ impl<A: Application> Service<A> {
                 None
             }
             Served::Last { sends_on } => Some(self.close(connection, more || sends_on)),
-            Served::Suspended(suspended, next) => {
+            Served::Suspended(mut suspended, next) => {
+                if next == Next::Wait {
+                    suspended.response.begin_wait(Monotonic::now());
+                }
                 connection.phase = Phase::Responding(suspended);
                 Some(next)
             }

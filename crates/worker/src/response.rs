@@ -14,10 +14,12 @@ use std::time::Duration;
 
 use ironhorn_unix::Monotonic;
 
+use crate::Options;
 use crate::application::{Failed, Reply, Stream};
 use crate::connection::Client;
 use crate::exchange::Live;
 use crate::file::{FileRest, Step};
+use crate::pace::is_too_slow;
 use crate::serve::Surroundings;
 use crate::wire::Wire;
 
@@ -37,6 +39,8 @@ pub(crate) struct Response<C, S> {
     pub(crate) started: Monotonic,
     /// The client has taken something since this was last set to false, or it never was.
     pub(crate) progressed: bool,
+    /// While it waits for its client.
+    wait: Wait,
     /// Values for the access log, by the index of their name.
     pub(crate) environ: Vec<Option<Vec<u8>>>,
 }
@@ -47,6 +51,17 @@ enum Source<S> {
     Ended,
     Stream(S),
     File { file: FileRest, rest: S },
+}
+
+/// How long a response has waited for its client, and how much the client has taken meanwhile.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wait {
+    /// Of the waits that are over.
+    elapsed: Duration,
+    /// When the present one began.
+    since: Option<Monotonic>,
+    /// What had been taken when the first one began, in bytes of the body.
+    from: Option<u64>,
 }
 
 /// How far a response has come.
@@ -76,7 +91,14 @@ pub(crate) enum Cut {
 
 impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
     pub(crate) fn new(wire: Wire<C>, started: Monotonic) -> Self {
-        Self { wire, source: Source::Ended, started, progressed: true, environ: Vec::new() }
+        Self {
+            wire,
+            source: Source::Ended,
+            started,
+            progressed: true,
+            wait: Wait::default(),
+            environ: Vec::new(),
+        }
     }
 
     /// What the app may use while it is called.
@@ -227,6 +249,30 @@ impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
                 }
             }
         }
+    }
+
+    /// It waits for its client from now on.
+    pub(crate) fn begin_wait(&mut self, now: Monotonic) {
+        let taken = self.taken();
+        self.wait.from.get_or_insert(taken);
+        self.wait.since = Some(now);
+    }
+
+    /// The wait is over. Whether the client has been too slow altogether.
+    pub(crate) fn end_wait(&mut self, now: Monotonic, options: &Options) -> bool {
+        let Some(since) = self.wait.since.take() else { return false };
+        self.wait.elapsed += now.since(since);
+        let taken = self.taken().saturating_sub(self.wait.from.unwrap_or_default());
+        is_too_slow(taken, self.wait.elapsed, options.write_min_rate, options.write_timeout)
+    }
+
+    /// What the kernel has of the body, in bytes, or a little less: framing waits too.
+    fn taken(&self) -> u64 {
+        let left = match &self.source {
+            Source::File { file, .. } => file.left(),
+            Source::Stream(_) | Source::Ended => 0,
+        };
+        self.wire.body_bytes.saturating_sub(self.wire.waiting() as u64 + left)
     }
 
     /// The body is at its end: the client learns it, then the app.

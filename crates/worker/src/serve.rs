@@ -18,6 +18,7 @@ use crate::access_log::AccessLog;
 use crate::application::{Application, Body};
 use crate::body::{Memory, Spool, Upload};
 use crate::connection::{Connection, Phase};
+use crate::pace::is_too_slow;
 use crate::wire::HeadContext;
 
 /// Requests of one connection that are served before the others get a turn.
@@ -244,7 +245,8 @@ impl<A: Application> Service<A> {
                 (bytes.len() + arrived.consumed, next)
             }
             Ok(arrived) => {
-                connection.phase = Phase::Body(Box::new(Upload { head: bytes.to_vec(), spool }));
+                let (head, began) = (bytes.to_vec(), self.turn_began);
+                connection.phase = Phase::Body(Box::new(Upload { head, began, spool }));
                 (bytes.len() + arrived.consumed, Some(Next::Wait))
             }
             Err(error) => (input.len(), Some(self.refuse_body(connection, bytes, error))),
@@ -261,7 +263,7 @@ impl<A: Application> Service<A> {
         let limits = &self.around.options.limits;
         match upload.spool.receive(&mut connection.http, input, limits) {
             Ok(arrived) if arrived.whole => {
-                let Upload { head: bytes, spool } = *upload;
+                let Upload { head: bytes, spool, .. } = *upload;
                 let mut storage = FieldStorage::new();
                 let head = parsed_before(&bytes, &mut storage, limits);
                 let more = arrived.consumed < input.len();
@@ -269,11 +271,19 @@ impl<A: Application> Service<A> {
                 (arrived.consumed, next)
             }
             Ok(arrived) => {
+                let slow = self.is_too_slow(&upload);
                 connection.phase = Phase::Body(upload);
-                (arrived.consumed, Some(Next::Wait))
+                let next = if slow { self.time_out(connection) } else { Next::Wait };
+                (arrived.consumed, Some(next))
             }
             Err(error) => (input.len(), Some(self.refuse_body(connection, &upload.head, error))),
         }
+    }
+
+    fn is_too_slow(&self, Upload { began, spool, .. }: &Upload) -> bool {
+        let Options { body_min_rate, body_timeout, .. } = self.around.options;
+        let elapsed = self.turn_began.since(*began);
+        is_too_slow(spool.length(), elapsed, body_min_rate, body_timeout)
     }
 
     fn serve_spooled(

@@ -240,8 +240,10 @@ impl Setup {
         let options = Options {
             header_timeout: Some(LONG),
             body_timeout: Some(LONG),
+            body_min_rate: 0,
             keepalive: LONG,
             write_timeout: Some(LONG),
+            write_min_rate: 0,
             worker_connections: 1000,
             limits: Limits::default(),
             server: "ironhorn".to_owned(),

@@ -202,3 +202,55 @@ fn without_a_limit_a_client_may_take_its_time() {
     client.send("b");
     assert_eq!(client.response().text(), "/ ab");
 }
+
+#[test]
+fn a_body_that_drips_in_is_a_408() {
+    let server = with(|options| {
+        options.body_timeout = Some(3 * SHORT);
+        options.body_min_rate = 1000;
+    });
+    let mut client = server.connect();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n");
+    let began = Instant::now();
+    while !client.hears_within(SHORT / 10) {
+        // It may be closed by now.
+        let _ = client.try_send("x");
+        assert!(began.elapsed() < PATIENCE);
+    }
+    assert!(began.elapsed() >= 3 * SHORT);
+    assert_eq!(client.response().status, 408);
+
+    // One that is fast enough has its pauses.
+    let mut client = server.connect();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4000\r\n\r\n");
+    client.send("x".repeat(3996));
+    for _ in 0..4 {
+        assert!(!client.hears_within(2 * SHORT));
+        client.send("x");
+    }
+    assert_eq!(client.response().status, 200);
+}
+
+#[test]
+fn a_client_that_drips_the_response_out_is_cut_off() {
+    for (rate, whole) in [(0, true), (1 << 30, false)] {
+        let directory = tempfile::tempdir().unwrap();
+        let server = Setup::new()
+            .unix(directory.path())
+            .options(|options| {
+                options.write_timeout = Some(5 * SHORT);
+                options.write_min_rate = rate;
+            })
+            .start(|_, exchange| ok(exchange, vec![b'x'; 4 << 20]));
+        let mut client = server.connect();
+        client.get("/");
+        let began = Instant::now();
+        let mut taken = 0;
+        while began.elapsed() < 8 * SHORT {
+            taken += client.exactly(4096).len();
+            server.turns.time(2);
+        }
+        let (End::Closed(rest) | End::Reset(rest)) = client.half_close().end();
+        assert_eq!(taken + rest.len() > 4 << 20, whole, "rate {rate}");
+    }
+}
