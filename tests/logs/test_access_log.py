@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 from contextlib import suppress
 
 import pytest
-from harness import Server, Stage, request
+from harness import Server, Stage, request, wait_until
 
 pytestmark = pytest.mark.ironhorn("escapes less, logs fewer requests")
 
@@ -178,6 +179,29 @@ def test_into_a_file_that_appends(stage: Stage) -> None:
     server.get("/hello")
     assert server.stop(signal.SIGTERM) == 0
     assert path.read_text() == "before\n/hello\n"
+
+
+def test_a_file_that_cannot_be_opened_stops_no_replacement(stage: Stage) -> None:
+    """Requests are served without, until the log is opened again."""
+    directory = stage.directory / "logs"
+    directory.mkdir()
+    log = directory / "access.log"
+    server = stage.serve(access_logfile=log)
+    server.allow_log("cannot open the access log", "worker died")
+    log.unlink()
+    directory.rmdir()
+    before = server.worker()
+    with server.complains("ERROR .*cannot open the access log .*SIGUSR1"):
+        os.kill(before, signal.SIGKILL)
+    server.wait_answer("/hello")
+    directory.mkdir()
+    server.send(signal.SIGUSR1)
+
+    def is_written() -> bool:
+        server.get("/hello")
+        return log.exists() and "GET /hello" in log.read_text()
+
+    wait_until(is_written, what="lines in the new file")
 
 
 def test_lines_of_several_workers_do_not_mix(stage: Stage) -> None:

@@ -47,6 +47,19 @@ def test_one_import_a_generation(stage: Stage, shop) -> None:
     assert len(shop.noted("importers")) == 1
 
 
+def test_a_worker_is_replaced_while_the_directory_is_away(stage: Stage, shop) -> None:
+    """Between two releases; the zygote has the code, and needs no name of it."""
+    (stage.directory / "r1").mkdir()
+    (stage.directory / "shop.py").rename(stage.directory / "r1" / "shop.py")
+    server = shop.serve(workers=2, chdir="r1")
+    (stage.directory / "r1").rename(stage.directory / "r0")
+    before = server.workers()
+    server.allow_log("worker died")
+    os.kill(before[0], signal.SIGKILL)
+    wait_until(lambda: len(set(server.workers()) - {before[0]}) == 2, what="a replacement")
+    assert server.get("/").body == b"v1"
+
+
 def test_functions_for_after_a_fork_have_run(stage: Stage, shop) -> None:
     """In every worker, once; where an app opens its connections and starts its threads."""
     server = shop.serve(workers=3)

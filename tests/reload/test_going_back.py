@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +44,19 @@ def test_the_directory(stage: Stage, shop) -> None:
     shop.failed_reload(server, "could not boot")
     replace_worker(server)
     assert server.get("/").body == b"v1"
+
+
+def test_to_another_directory_when_the_former_is_gone(stage: Stage, shop) -> None:
+    """As a deploy leaves it that clears old releases away before it tells the server."""
+    for release in ("r1", "r2"):
+        (stage.directory / release).mkdir()
+        shop.write(f"{release}/shop.py", f"from deployed import make\n\napp = make({release!r})\n")
+    server = stage.serve("shop:app", config=config(chdir="r1"))
+    assert server.get("/").body == b"r1"
+    shutil.rmtree(stage.directory / "r1")
+    shop.write("ironhorn.yaml", config(chdir="r2"))
+    shop.reload(server)
+    assert server.get("/").body == b"r2"
 
 
 def test_the_umask(stage: Stage, shop) -> None:

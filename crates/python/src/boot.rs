@@ -19,7 +19,7 @@ use pyo3::prelude::*;
 use crate::app_loader::{self, LoadError};
 use crate::environ::HeaderMap;
 use crate::gateway::{self, Gateway, GatewayOptions};
-use crate::generation::{self, open_access_log};
+use crate::generation::{self, open_access_log, open_access_log_or_none};
 use crate::hooks::{Hooks, WorkerHooks};
 use crate::host::{heartbeat, show_worker};
 use crate::stacks::{self, Crashes};
@@ -121,10 +121,13 @@ fn serve(
     for signal in signals.reclaim(&WORKER_COMMANDS) {
         log::warn!(signal:% = signal; "the app's handler for this signal is not used: it is the server's");
     }
-    let access_log = open_access_log(settings).map_err(|error| {
-        log::error!("{error}");
-        ExitCode::RUNTIME
-    })?;
+    let access_log = match board.has_served(generation) {
+        true => open_access_log_or_none(settings),
+        false => open_access_log(settings).map_err(|error| {
+            log::error!("{error}");
+            ExitCode::RUNTIME
+        })?,
+    };
     let options = GatewayOptions {
         multiprocess: settings.workers > 1,
         header_map: header_map(settings.header_map),

@@ -198,6 +198,18 @@ pub(crate) fn access_format(settings: &Settings) -> Result<Format, FormatError> 
     })
 }
 
+/// The access log of a worker whose generation has served before, if there is to be one: if it can't
+/// be opened any more, requests are served without.
+pub(crate) fn open_access_log_or_none(settings: &Settings) -> Option<AccessLog> {
+    let error = match open_access_log(settings) {
+        Ok(access_log) => return access_log,
+        Err(error) => error,
+    };
+    log::error!("{error}; nothing is written to it until SIGUSR1 has it opened again");
+    let Some(LogFile::Path(path)) = &settings.access_logfile else { return None };
+    AccessLog::to_missing_file(access_format(settings).ok()?, path, links(settings)).ok()
+}
+
 /// The access log, if there is to be one.
 pub(crate) fn open_access_log(settings: &Settings) -> Result<Option<AccessLog>, String> {
     let format = access_format(settings).map_err(|error| format!("access_logformat: {error}"))?;

@@ -12,7 +12,7 @@ use ironhorn_master::report::{Reason, Report};
 use ironhorn_master::{About, Attended, ExitCode, Host, Options, WorkerSeat, ZygoteSeat};
 use ironhorn_unix::{
     Address, ForkHooks, Listener, Monotonic, Pid, Pidfile, Promise, SocketFile, State,
-    set_process_title, set_umask,
+    WorkingDirectory, set_process_title, set_umask,
 };
 use log::Level;
 use pyo3::prelude::*;
@@ -136,7 +136,9 @@ impl<'py> Server<'py> {
         };
         let settings = resolved.settings.clone();
         let identity = privileges::identity(&settings).map_err(|error| error.to_string())?;
-        // Relative paths start in the new directory; the master itself stays where it is.
+        // Relative paths start in the new directory; the master itself stays where it is, even if
+        // that has no name any more.
+        let here = WorkingDirectory::current().map_err(|error| error.to_string())?;
         let prepared = self.launch.enter(&settings).and_then(|()| {
             open_access_log(&settings)?;
             check::pidfile(&settings)?;
@@ -152,7 +154,8 @@ impl<'py> Server<'py> {
             let bound = Generation::bind(settings, identity, &self.generations);
             bound.map(|generation| generation.with_hooks(hooks)).map_err(|error| error.to_string())
         });
-        self.launch.enter(self.serving())?;
+        here.enter().map_err(|error| error.to_string())?;
+        self.launch.set_umask_of(self.serving());
         prepared
     }
 
@@ -174,10 +177,13 @@ impl<'py> Server<'py> {
             return Err(ExitCode::RUNTIME);
         };
         let settings = generation.settings.clone();
-        self.launch.enter(&settings).map_err(|error| {
-            log::error!("{error}");
-            ExitCode::RUNTIME
-        })?;
+        // A zygote is there already, and its workers with it, whatever has become of the name.
+        if self.preloaded.is_none() {
+            self.launch.enter(&settings).map_err(|error| {
+                log::error!("{error}");
+                ExitCode::RUNTIME
+            })?;
+        }
         self.launch.configure_logging(&settings);
         Ok(settings)
     }
@@ -522,8 +528,12 @@ impl Launch {
         };
         std::env::set_current_dir(&directory)
             .map_err(|error| format!("cannot change to {}: {error}", directory.display()))?;
-        set_umask(settings.umask.unwrap_or(self.umask));
+        self.set_umask_of(settings);
         Ok(())
+    }
+
+    fn set_umask_of(&self, settings: &Settings) {
+        set_umask(settings.umask.unwrap_or(self.umask));
     }
 
     /// The environment as it was at start.

@@ -109,6 +109,17 @@ impl Board {
         !together && claimed.compare_exchange(last, claim, AcqRel, Relaxed).is_ok()
     }
 
+    /// Says that a worker of this generation serves; for the master.
+    pub fn note_served(&self, generation: u32) {
+        self.0.header().served.fetch_max(generation, Relaxed);
+    }
+
+    /// Whether a worker of this generation, or of a later one, has served: what is wrong now wasn't
+    /// from the beginning.
+    pub fn has_served(&self, generation: u32) -> bool {
+        self.0.header().served.load(Relaxed) >= generation
+    }
+
     /// Says that the report which was claimed is out.
     pub fn boot_report_is_written(&self) {
         let header = self.0.header();
@@ -317,6 +328,8 @@ struct Header {
     boot_claimed: AtomicU64,
     /// Whose report is out.
     boot_reported: AtomicU64,
+    /// The latest generation of which a worker has served.
+    served: AtomicU32,
 }
 
 /// The first cache line: numbers. The others: text.
@@ -464,6 +477,15 @@ mod tests {
             assert_eq!(board.slot(nr).read().connections, u32::try_from(nr).unwrap());
         }
         assert!(board.claim_boot_report(3, Monotonic::now()));
+    }
+
+    #[test]
+    fn what_has_served_once_has_served() {
+        let board = Board::new(1).unwrap();
+        assert!(!board.has_served(1));
+        board.note_served(2);
+        board.note_served(1);
+        assert!(board.has_served(1) && board.has_served(2) && !board.has_served(3));
     }
 
     #[test]

@@ -452,6 +452,9 @@ impl<'h> Supervisor<'h> {
             Some(death) => self.black_box.record(death),
             None => report.log_findings(findings),
         }
+        if let Report::Ready { who, .. } = report {
+            self.board.note_served(who.generation);
+        }
         let under_way = self.fleet.reloading_to();
         let end = match report {
             Report::Serving => self.chronicle.started(self.fleet.serving()),

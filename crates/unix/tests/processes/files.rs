@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use ironhorn_unix::{
-    Exit, Pid, Pidfile, PidfileError, Signal, ToMaster, channel, kill, redirect_output, set_umask,
+    Exit, Pid, Pidfile, PidfileError, Signal, ToMaster, WorkingDirectory, channel, kill,
+    redirect_output, set_umask,
 };
 
 use crate::{Case, await_readable, end_of, spawn, spawn_with};
@@ -13,6 +14,7 @@ pub(crate) const CASES: &[Case] = &[
     ("pidfile::of_a_living_process_is_refused_of_a_dead_one_replaced", living_and_dead),
     ("pidfile::stays_when_a_child_drops_its_copy", child_drops),
     ("umask::is_set_and_the_former_returned", umask),
+    ("directory::is_entered_again_without_its_name", nameless_directory),
     ("stdio::goes_where_it_is_redirected", redirected),
 ];
 
@@ -42,6 +44,27 @@ fn living_and_dead() {
     assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", Pid::this()));
     drop(pidfile);
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+fn nameless_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let child = spawn(|_| {
+        let (old, new) = (directory.path().join("old"), directory.path().join("new"));
+        fs::create_dir(&old).unwrap();
+        fs::create_dir(&new).unwrap();
+        std::env::set_current_dir(&old).unwrap();
+        let here = WorkingDirectory::current().unwrap();
+        std::env::set_current_dir(&new).unwrap();
+        fs::rename(&old, directory.path().join("moved")).unwrap();
+        here.enter().unwrap();
+        assert_eq!(std::env::current_dir().unwrap(), directory.path().join("moved"));
+        std::env::set_current_dir(&new).unwrap();
+        fs::remove_dir(directory.path().join("moved")).unwrap();
+        here.enter().unwrap();
+        assert!(std::env::current_dir().is_err());
+        0
+    });
+    assert_eq!(end_of(child), Exit::Code(0));
 }
 
 fn child_drops() {

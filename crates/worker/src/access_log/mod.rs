@@ -66,6 +66,12 @@ impl AccessLog {
         Ok(Self::new(format, Sink::open(path, links)?, Some((path.to_owned(), links))))
     }
 
+    /// Writes nothing until [`AccessLog::reopen`] can open the file at `path`.
+    pub fn to_missing_file(format: Format, path: &Path, links: Links) -> io::Result<Self> {
+        let nowhere = Sink::open(Path::new("/dev/null"), Links::All)?;
+        Ok(Self::new(format, nowhere, Some((path.to_owned(), links))))
+    }
+
     fn new(format: Format, sink: Sink, file: Option<(PathBuf, Links)>) -> Self {
         let line = Vec::new();
         Self { format, sink, file, line, failed: false, lost: 0, complained_at: None }
