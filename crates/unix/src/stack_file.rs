@@ -12,6 +12,12 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 /// The most that is read back.
 const LIMIT: usize = 256 * 1024;
 
+/// How CPython's faulthandler ends when there are more threads than it shows.
+const CUT: &str = "\n...\n";
+
+/// What is said of it, since the one that is looked for may be missing.
+const REMARK: &str = "(faulthandler shows the 100 newest threads; there are more)\n";
+
 /// The file. A clone, or a copy in a forked process, is the same file.
 #[derive(Debug)]
 pub struct StackFile(OwnedFd);
@@ -36,7 +42,7 @@ impl StackFile {
     }
 
     /// What was written since the last time, at most the first 256 KiB of it; the file is empty
-    /// then.
+    /// then. If stacks are missing, it says so.
     pub fn take(&self) -> io::Result<String> {
         let mut text = vec![0; LIMIT];
         let mut length = 0;
@@ -49,7 +55,11 @@ impl StackFile {
         }
         nix::unistd::ftruncate(&self.0, 0)?;
         text.truncate(length);
-        Ok(String::from_utf8_lossy(&text).into_owned())
+        let mut text = String::from_utf8_lossy(&text).into_owned();
+        if text.ends_with(CUT) {
+            text.push_str(REMARK);
+        }
+        Ok(text)
     }
 }
 
@@ -79,5 +89,7 @@ mod tests {
         assert_eq!(file.take().unwrap(), "Thread 1\nThread 2\n");
         nix::unistd::write(&copy, b"Thread 3\n").unwrap();
         assert_eq!(file.take().unwrap(), "Thread 3\n");
+        nix::unistd::write(&copy, b"Thread 4\n...\n").unwrap();
+        assert_eq!(file.take().unwrap(), format!("Thread 4\n...\n{REMARK}"));
     }
 }
