@@ -72,7 +72,7 @@ pub(crate) fn run(
         Err(error) => return give_up(py, &error, "cannot call hooks"),
     };
     serve(py, settings, listeners, seat, preloaded, &hooks).unwrap_or_else(|code| {
-        hooks.worker_exit(slot.read().requests);
+        hooks.worker_exit(slot.requests());
         code
     })
 }
@@ -125,7 +125,7 @@ fn serve(
             .map(|listener| listener.local())
             .cloned()
             .collect::<Vec<Local>>(),
-        slot: slot.clone(),
+        lane: slot.lane(0),
     };
     let gateway = Gateway::new(app, &options)
         .map_err(|error| give_up(py, &error, "cannot set up the gateway"))?
@@ -152,7 +152,7 @@ fn serve(
         hooks.worker_int();
     }
     if left.is_ok() {
-        hooks.worker_exit(requests.read().requests);
+        hooks.worker_exit(requests.requests());
     }
     match left {
         Ok(Left::Drained) => {

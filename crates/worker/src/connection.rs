@@ -11,7 +11,9 @@
 //! A request that comes in one piece and whose response the socket takes at once passes from
 //! `Head` to `Head` without leaving anything here.
 
-use ironhorn_unix::{Monotonic, Peer, Stream};
+use std::os::fd::AsRawFd;
+
+use ironhorn_unix::{Answer, Monotonic, Peer, Stream};
 
 use crate::body::Upload;
 use crate::response::Response;
@@ -24,6 +26,13 @@ pub(crate) struct Client {
     pub(crate) peer: Peer,
     /// Index of the listener it came by.
     pub(crate) listener: usize,
+}
+
+impl Client {
+    /// How it is told that its request has expired.
+    pub(crate) fn answer(&self, is_head: bool) -> Answer {
+        Answer::Direct { connection: self.stream.as_raw_fd(), is_head }
+    }
 }
 
 #[derive(Debug)]
