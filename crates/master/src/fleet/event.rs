@@ -130,6 +130,7 @@ pub struct Glance {
     pub heartbeat: Monotonic,
     /// How many lanes it has. With more than one its loop turns while the app runs.
     pub lanes: usize,
-    /// The requests that the app runs. Those have a name that are [overdue](super::Fleet::can_be_overdue).
+    /// The requests that the app runs. Those have a name that [can be
+    /// overdue](super::Fleet::can_be_overdue).
     pub running: Vec<Running>,
 }

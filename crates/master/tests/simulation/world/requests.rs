@@ -32,15 +32,15 @@ impl World {
         (0..lanes).map(|_| None).collect()
     }
 
-    /// The requests of a life: few get stuck.
+    /// The requests of a life: some are long, few get stuck.
     pub(super) fn plan_requests(&mut self, pid: i32, booted: Duration) {
         let lanes = self.processes[&pid].lanes.len();
         let last = u64::try_from(lanes).expect("a small number") - 1;
         for _ in 0..self.random.below(4) * (last + 1) {
             let lane = usize::try_from(self.random.between(0, last)).expect("a small number");
             let takes = match self.random.below(100) {
-                0 => None,
-                1..=10 => Some(self.random.between(0, 100_000)),
+                0..=2 => None,
+                3..=20 => Some(self.random.between(0, 100_000)),
                 _ => Some(self.random.between(0, 2_000)),
             };
             let after = booted + some_time(&mut self.random);
