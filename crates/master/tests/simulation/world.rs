@@ -67,6 +67,8 @@ pub(crate) struct World {
     said_serving: bool,
     /// Those who leave a delayed stop's time to load balancers.
     asked_to_leave: BTreeSet<i32>,
+    /// Who was killed, and who was not, as it had just begun to serve.
+    killed: BTreeSet<(i32, bool)>,
     /// When one who served was killed for its memory, until its replacement serves.
     memory_kill: Option<Monotonic>,
     workers: usize,
@@ -108,6 +110,7 @@ impl World {
             slept: false,
             said_serving: false,
             asked_to_leave: BTreeSet::new(),
+            killed: BTreeSet::new(),
             memory_kill: None,
             workers,
             latest: 1,

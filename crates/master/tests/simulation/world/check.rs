@@ -127,6 +127,12 @@ impl World {
         assert!(times <= most, "{times} forks in a second");
     }
 
+    /// Who is killed is killed, unless it turns out to serve, once: whoever is asked for the same
+    /// again and again at the same moment never comes to anything else.
+    pub(super) fn check_kill(&mut self, pid: i32, spared: bool) {
+        assert!(self.killed.insert((pid, spared)), "process {pid} is killed again");
+    }
+
     /// A zygote that is lost again and again has its back-off.
     pub(super) fn check_zygote_loop(&mut self, generation: u32) {
         let forks = self.zygote_forks.entry(generation).or_insert(Window::new(10));

@@ -23,7 +23,9 @@ impl World {
             }
             Action::Kill { nr, examine } => {
                 let pid = self.pid_in(nr).expect("a worker that is killed is there");
-                if self.has_just_begun_to_serve(pid) {
+                let spared = self.has_just_begun_to_serve(pid);
+                self.check_kill(pid, spared);
+                if spared {
                     return Some(Event::Serves { nr });
                 }
                 self.dies_within(pid, if examine { 500 } else { 20 });
