@@ -52,6 +52,8 @@ pub(crate) struct Process {
     pub(crate) generation: u32,
     pub(crate) born: Monotonic,
     pub(crate) ready: bool,
+    /// Since when the master knows.
+    pub(crate) ready_since: Option<Monotonic>,
     /// Since when it runs a request that will not end by itself.
     pub(crate) stuck_since: Option<Monotonic>,
     /// Until when that request has asked for time.

@@ -95,7 +95,7 @@ impl World {
         self.check_zygote_loop(generation);
         assert_eq!(self.zygote_of(generation), None, "two zygotes of generation {generation}");
         assert!(self.options[&generation].preload, "a zygote that nobody asked for");
-        if self.trouble && self.random.chance(10) {
+        if self.trouble && (self.unforkable || self.random.chance(10)) {
             let error = "resource temporarily unavailable".to_owned();
             return Event::ZygoteForkFailed { generation, error };
         }

@@ -35,6 +35,7 @@ impl World {
         match happening {
             Happening::BecomesReady => {
                 process.ready = true;
+                process.ready_since = Some(now);
                 self.ever_ready |= self.slot_is_booting(nr);
                 self.tell(Event::Ready { nr });
             }
@@ -126,7 +127,7 @@ impl World {
     }
 
     pub(super) fn fork(&mut self, nr: usize, generation: u32, code: Code) -> Event {
-        if self.trouble && self.random.chance(10) {
+        if self.trouble && (self.unforkable || self.random.chance(10)) {
             return Event::ForkFailed { nr, error: "resource temporarily unavailable".to_owned() };
         }
         self.next_pid += 1;
@@ -137,6 +138,7 @@ impl World {
             generation,
             born: self.now,
             ready: false,
+            ready_since: None,
             stuck_since: None,
             extended_until: None,
             ended: None,
