@@ -136,10 +136,12 @@ impl<'a, A: Application> Loop<'a, A> {
 
     fn run(mut self) -> io::Result<Left> {
         self.acceptor.poll(self.poll.registry().as_fd(), true)?;
+        // While the worker still counts as booting: what its owner does then may never end, and
+        // who is ended for that has no client.
+        (self.enters)(State::Ready);
         if !self.service.around.slot.begin_serving() {
             return Ok(Left::Quit);
         }
-        (self.enters)(State::Ready);
         // A master that is gone is noticed by the first poll.
         let _ = self.channel.send(ToMaster::Ready);
         loop {

@@ -28,7 +28,8 @@ pub enum Event {
         /// The slot.
         nr: usize,
     },
-    /// A worker that was to be killed while it booted serves already: it was not killed.
+    /// A worker that was to be killed while it booted serves already: it was not killed. Told once
+    /// of a worker.
     Serves {
         /// The slot.
         nr: usize,

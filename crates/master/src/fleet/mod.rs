@@ -86,6 +86,10 @@ struct Reload {
     since: Monotonic,
     /// The number of workers to go back to.
     fallback: usize,
+    /// Whether a worker of the new generation has lived for long enough to be relied on.
+    proven: bool,
+    /// Since when nothing of the new generation could be forked, and what the kernel says.
+    unforkable: Option<(Monotonic, String)>,
 }
 
 /// All workers, and what is to become of them.

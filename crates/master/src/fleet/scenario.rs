@@ -12,6 +12,7 @@ use crate::{
     Options,
     command::Command,
     report::{Reason, Report, Who},
+    respawn::HEALTHY,
     slot::Slot,
 };
 
@@ -280,6 +281,11 @@ impl Scenario {
         wakes
     }
 
+    /// Whoever serves shows that it lives.
+    pub(super) fn prove(&mut self) {
+        self.pass(HEALTHY);
+    }
+
     /// Time passes, the master sleeps over it.
     pub(super) fn jump(&mut self, time: Duration) {
         self.now = self.now + time;
@@ -347,6 +353,11 @@ impl Scenario {
     pub(super) fn woke_late(&self) -> bool {
         let late = |it: &Action| matches!(it, Action::Report(Report::WokeLate { .. }));
         self.actions.iter().any(late)
+    }
+
+    pub(super) fn said_reloaded(&self) -> bool {
+        let done = |it: &Action| matches!(it, Action::Report(Report::Reloaded { .. }));
+        self.actions.iter().any(done)
     }
 
     pub(super) fn reload_failed(&self) -> bool {

@@ -309,6 +309,7 @@ mod tests {
         assert_eq!(fleet.coming().len(), 2);
         fleet.boot_all();
         assert_eq!(fleet.generations_ready(), [2, 2, 2]);
+        fleet.prove();
         assert_eq!(fleet.fleet.state(), State::Serving);
         fleet.pass(Duration::from_secs(5));
         fleet.exit(1, Exit::Code(1));

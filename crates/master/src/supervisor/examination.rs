@@ -99,7 +99,9 @@ impl Supervisor<'_> {
     pub(super) fn kill(&mut self, nr: usize, examined: bool) {
         if let Some(child) = self.children.get_mut(nr) {
             // Decided while it was booting, as far as was known: perhaps it has a client by now.
+            // That is known from here on: who is spared once is not spared again.
             if !child.ready && !self.board.slot(nr).condemn() {
+                child.ready = true;
                 return self.answer(Event::Serves { nr });
             }
             child.killed = true;

@@ -54,6 +54,8 @@ pub(crate) struct Process {
     pub(crate) ready: bool,
     /// The request that each of its lanes runs. With one, its loop does.
     pub(crate) lanes: Vec<Option<Request>>,
+    /// Since when the master knows.
+    pub(crate) ready_since: Option<Monotonic>,
     /// Since when it does nothing at all.
     pub(crate) stopped_since: Option<Monotonic>,
     /// Will not do what it is told.

@@ -29,6 +29,8 @@ use check::Window;
 pub(crate) const GRACEFUL: Duration = Duration::from_secs(20);
 pub(crate) const LONGEST_DELAY: Duration = Duration::from_secs(10);
 const CAPACITY: usize = 24;
+/// Who has served for so long did not die of its code.
+const HEALTHY: Duration = Duration::from_secs(1);
 const KILLED: Exit = Exit::Signal { signal: 9, core_dumped: false };
 
 pub(crate) struct World {
@@ -73,6 +75,12 @@ pub(crate) struct World {
     said_serving: bool,
     /// Those who leave a delayed stop's time to load balancers.
     asked_to_leave: BTreeSet<i32>,
+    /// Generations of which somebody has lived for long enough.
+    proven: BTreeSet<u32>,
+    /// Whether nothing can be forked at present.
+    unforkable: bool,
+    /// Who was killed, and who was not, as it had just begun to serve.
+    killed: BTreeSet<(i32, bool)>,
     /// When one who served was killed for its memory, until its replacement serves.
     memory_kill: Option<Monotonic>,
     workers: usize,
@@ -117,6 +125,9 @@ impl World {
             requests: 0,
             said_serving: false,
             asked_to_leave: BTreeSet::new(),
+            proven: BTreeSet::new(),
+            unforkable: false,
+            killed: BTreeSet::new(),
             memory_kill: None,
             workers,
             latest: 1,
@@ -242,9 +253,11 @@ impl World {
             if let Some(event) = next.take() {
                 let gone = self.leaves_by_itself(&event);
                 let served = self.serving();
+                let old = (self.fleet.reloading_to(), self.old_ready());
                 let actions = self.fleet.handle(event, self.now);
                 self.fleet.check_invariants(self.now);
                 self.check_strength(before - gone, &actions);
+                self.check_old(old, gone, &actions);
                 self.check_memory_kills(&served, &actions);
                 self.check_reports(&actions);
                 self.actions.extend(actions);

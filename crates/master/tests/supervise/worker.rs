@@ -50,6 +50,8 @@ pub(crate) enum Conduct {
     CloseChannel { nr: usize },
     /// Ready, and deaf to everything.
     Deaf,
+    /// Serves, as the board says, and never tells the master.
+    ServeUnheard,
     /// As deaf, and doesn't even say what it does.
     Unexaminable,
     /// Asked to leave, one waits for the test to open the gate.
@@ -131,6 +133,11 @@ impl Host for Pretender {
             Conduct::BootAtGate => self.gate.read_exact(&mut [0]).expect("the gate opens"),
             Conduct::Panic => panic!("on purpose"),
             _ => {}
+        }
+        if conduct == Conduct::ServeUnheard {
+            assert!(seat.slot.begin_serving(), "nobody has condemned it");
+            info!(worker, generation; "unheard");
+            wait_for_ever();
         }
         seat.slot.set_state(State::Ready);
         seat.slot.beat(Monotonic::now());

@@ -23,7 +23,9 @@ impl World {
             }
             Action::Kill { nr, examine } => {
                 let pid = self.pid_in(nr).expect("a worker that is killed is there");
-                if self.has_just_begun_to_serve(pid) {
+                let spared = self.has_just_begun_to_serve(pid);
+                self.check_kill(pid, spared);
+                if spared {
                     return Some(Event::Serves { nr });
                 }
                 self.dies_within(pid, if examine { 500 } else { 20 });
@@ -93,7 +95,7 @@ impl World {
         self.check_zygote_loop(generation);
         assert_eq!(self.zygote_of(generation), None, "two zygotes of generation {generation}");
         assert!(self.options[&generation].preload, "a zygote that nobody asked for");
-        if self.trouble && self.random.chance(10) {
+        if self.trouble && (self.unforkable || self.random.chance(10)) {
             let error = "resource temporarily unavailable".to_owned();
             return Event::ZygoteForkFailed { generation, error };
         }

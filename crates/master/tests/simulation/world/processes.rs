@@ -34,6 +34,7 @@ impl World {
         match happening {
             Happening::BecomesReady => {
                 process.ready = true;
+                process.ready_since = Some(now);
                 self.ever_ready |= self.slot_is_booting(nr);
                 self.tell(Event::Ready { nr });
             }
@@ -115,7 +116,7 @@ impl World {
     }
 
     pub(super) fn fork(&mut self, nr: usize, generation: u32, code: Code) -> Event {
-        if self.trouble && self.random.chance(10) {
+        if self.trouble && (self.unforkable || self.random.chance(10)) {
             return Event::ForkFailed { nr, error: "resource temporarily unavailable".to_owned() };
         }
         self.next_pid += 1;
@@ -128,6 +129,7 @@ impl World {
             born: self.now,
             ready: false,
             lanes,
+            ready_since: None,
             stopped_since: None,
             deaf: false,
             told: false,

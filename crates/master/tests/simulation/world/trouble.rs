@@ -39,6 +39,7 @@ impl World {
                 self.command(Command::Recycle(nr));
             }
             17 => self.wear_everybody(),
+            18 => self.unforkable = self.random.chance(30),
             _ => self.workers = self.some(1, 6),
         }
     }
