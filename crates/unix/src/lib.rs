@@ -28,6 +28,7 @@ mod channel;
 mod child;
 mod clock;
 mod daemon;
+mod directory;
 mod epoll;
 mod examine;
 mod fork;
@@ -57,6 +58,7 @@ pub use channel::{
 pub use child::{Ended, Exit, kill, reap, reap_orphans};
 pub use clock::Monotonic;
 pub use daemon::{Detached, Promise, Verdict, detach, leave_terminal};
+pub use directory::{Directory, Entry, RegularFile, Symlinks, is_directory};
 pub use epoll::{ReadableSet, add_exclusive, remove};
 pub use examine::{
     EXAMINE, answer_examinations, claim_response, close_request, examine, open_request,
