@@ -26,6 +26,7 @@ mod refuse;
 mod respond;
 mod response;
 mod serve;
+mod static_files;
 mod timers;
 mod transport;
 mod wire;
@@ -41,6 +42,7 @@ pub use application::{
     Application, Body, Chunks, Exchange, Failed, Gone, Reply, Request, Sender, Stream,
 };
 pub use event_loop::run;
+pub use static_files::{StaticError, StaticFiles, StaticOptions};
 
 /// How a worker treats its connections.
 #[derive(Clone, Debug)]
@@ -65,6 +67,8 @@ pub struct Options {
     pub max_requests: Option<u64>,
     /// A path that the loop answers itself: whether the worker is one to send requests to.
     pub health_path: Option<String>,
+    /// What the loop answers from files, after that path.
+    pub static_files: Option<Arc<StaticFiles>>,
 }
 
 /// Where connections come from, and what is spoken there.

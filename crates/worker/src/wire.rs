@@ -165,6 +165,16 @@ impl<C: AsRef<[u8]>> Wire<C> {
             .set_status(status)
             .and_then(|()| self.head.push_field(b"Content-Type", b"text/plain; charset=utf-8"))
             .expect("invariant: our own head is well-formed");
+        self.send_with(stream, body, context)
+    }
+
+    /// Completes the head, which has its fields, and sends it with `body`.
+    pub(crate) fn send_with(
+        &mut self,
+        stream: &Transport,
+        body: &[u8],
+        context: HeadContext<'_>,
+    ) -> io::Result<()> {
         self.complete_head(Some(body.len() as u64), context);
         let frame = self.frame(body.len());
         self.head.buffer_mut().extend_from_slice(&body[..frame.take]);
