@@ -27,6 +27,8 @@ use crate::wire::Wire;
 const CHUNKS_A_TURN: usize = 64;
 /// And how long that may take; an app that is slower has made one.
 const TIME_A_TURN: Duration = Duration::from_millis(1);
+/// Up to this many bytes of a file are read and sent with the head.
+const READ: u64 = 16 << 10;
 /// Steps of a file that may be sent before other connections get a turn.
 const STEPS_A_TURN: usize = 8;
 
@@ -152,8 +154,19 @@ impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
         around: &Surroundings,
     ) -> Progress {
         self.is_apps = false;
-        let sent = self.begin_file(file.into(), offset, length, None, client, around);
-        self.advance_if(sent, client, around)
+        if length > READ {
+            let sent = self.begin_file(file.into(), offset, length, None, client, around);
+            return self.advance_if(sent, client, around);
+        }
+        let context = around.head_context();
+        match self.wire.send_with_part(&client.stream, &file, offset, length, context) {
+            Ok(0) => self.advance(client, around),
+            Ok(missing) => {
+                self.wire.file_is_short(missing);
+                self.cut(Cut::FileFailed)
+            }
+            Err(_) => self.cut(Cut::ClientGone),
+        }
     }
 
     fn advance_if(
