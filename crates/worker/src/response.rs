@@ -28,7 +28,7 @@ const CHUNKS_A_TURN: usize = 64;
 /// And how long that may take; an app that is slower has made one.
 const TIME_A_TURN: Duration = Duration::from_millis(1);
 /// Up to this many bytes of a file are read and sent with the head.
-const READ: u64 = 16 << 10;
+const READ: u64 = 8 << 10;
 /// Steps of a file that may be sent before other connections get a turn.
 const STEPS_A_TURN: usize = 8;
 

@@ -12,7 +12,7 @@ use crate::harness::{Server, Setup, echo, meeting};
 /// More than the buffers of a connection hold.
 const SIZE: usize = 20 << 20;
 /// Up to this size a file is read.
-const READ: usize = 16 << 10;
+const READ: usize = 8 << 10;
 
 fn content(size: usize) -> impl Iterator<Item = u8> {
     (0..=250).cycle().take(size)
