@@ -173,7 +173,7 @@ fn argument(setting: &'static Setting) -> Arg {
         return argument;
     }
     let argument = argument.long(setting.long()).aliases(setting.aliases).action(match form {
-        Form::List(_) | Form::Pairs => ArgAction::Append,
+        Form::List(_) | Form::Pairs(_) => ArgAction::Append,
         _ => ArgAction::Set,
     });
     let argument = match setting.short {

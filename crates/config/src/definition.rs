@@ -131,6 +131,14 @@ impl<S: Shape> Checked for S {
     }
 }
 
+/// The key of a field, which may be a keyword of Rust's (`r#static`).
+pub(crate) const fn key(field: &'static str) -> &'static str {
+    match field.as_bytes() {
+        [b'r', b'#', ..] => field.split_at(2).1,
+        _ => field,
+    }
+}
+
 /// Defines a struct of settings and the table of their definitions from one list.
 ///
 /// `name: Type = shape => { attribute: value, ... }` makes the field `name` and an entry of the
@@ -156,7 +164,7 @@ macro_rules! settings {
                 $crate::definition::Setting {
                     $($attribute: $value,)*
                     ..$crate::definition::Setting::new(
-                        stringify!($name), $section, &[$($doc),+], &$shape,
+                        $crate::definition::key(stringify!($name)), $section, &[$($doc),+], &$shape,
                     )
                 },
             )+)+
@@ -166,7 +174,7 @@ macro_rules! settings {
             /// Parses values that were checked where they were read.
             pub(crate) fn from_values(values: &$crate::values::Values) -> $Struct {
                 $Struct {
-                    $($( $name: values.typed(stringify!($name), &$shape), )+)+
+                    $($( $name: values.typed($crate::definition::key(stringify!($name)), &$shape), )+)+
                 }
             }
         }

@@ -100,7 +100,7 @@ fn set(
 /// The items of a value that is given as one text.
 fn items(form: Form, text: &str) -> Result<Vec<String>, Problem> {
     match form {
-        Form::Pairs => words::split(text).map_err(unended),
+        Form::Pairs(_) => words::split(text).map_err(unended),
         form => Ok(form.split(text)),
     }
 }

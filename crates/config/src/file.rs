@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::definition::{Checked, Setting};
 use crate::error::{ConfigError, Problem};
 use crate::import::{self, Importer, PythonFile};
-use crate::kind::Form;
+use crate::kind::{Form, Pairing};
 use crate::names;
 use crate::origin::Origin;
 use crate::values::Values;
@@ -135,13 +135,21 @@ impl File<'_> {
         };
         let items =
             items(setting.shape, value).map_err(|(node, expected)| error(node, expected))?;
-        if let (Err(Some(item)), Content::List(nodes)) =
-            (setting.shape.check(&items), &value.content)
-            && let Some(node) = nodes.iter().find(|node| is_text(node, item))
-        {
-            return Err(error(node, setting.shape.allowed()));
+        let Err(Some(item)) = setting.shape.check(&items) else { return Ok(items) };
+        match &value.content {
+            Content::List(nodes) => match nodes.iter().find(|node| is_text(node, item)) {
+                Some(node) => Err(error(node, setting.shape.allowed())),
+                None => Ok(items),
+            },
+            Content::Mapping(entries) => {
+                // An item for each entry, in the same order.
+                let nr = items.iter().position(|other| std::ptr::eq(other.as_str(), item));
+                let place = nr.and_then(|nr| entries.get(nr)).map_or(key, |(name, _)| name);
+                let found = format!("{item:?}");
+                Err(ConfigError::value(setting, self.origin(place), found))
+            }
+            _ => Ok(items),
         }
-        Ok(items)
     }
 }
 
@@ -150,26 +158,26 @@ fn items<'n>(shape: &dyn Checked, value: &'n Node) -> Result<Vec<String>, (&'n N
     let form = shape.form();
     match (&value.content, form) {
         (Content::Null, Form::One | Form::Switch) => Err((value, shape.allowed())),
-        (Content::Null, Form::Optional | Form::List(_) | Form::Pairs) => Ok(Vec::new()),
-        (Content::Text(text), Form::Pairs) => match text.as_str() {
+        (Content::Null, Form::Optional | Form::List(_) | Form::Pairs(_)) => Ok(Vec::new()),
+        (Content::Text(text), Form::Pairs(_)) => match text.as_str() {
             "" => Ok(Vec::new()),
             _ => Err((value, form_allowed(shape))),
         },
         (Content::Text(text), form) => Ok(form.split(text)),
-        (Content::List(nodes), Form::List(_) | Form::Pairs) => nodes
+        (Content::List(nodes), Form::List(_) | Form::Pairs(_)) => nodes
             .iter()
             .map(|node| match &node.content {
                 Content::Text(text) => Ok(text.clone()),
                 _ => Err((node, shape.allowed())),
             })
             .collect(),
-        (Content::Mapping(entries), Form::Pairs) => {
+        (Content::Mapping(entries), Form::Pairs(pairing)) => {
             let name = |nr: usize| &entries[nr].0;
             let again =
                 (0..entries.len()).find(|&nr| (0..nr).any(|before| same(name(before), name(nr))));
             match again {
                 Some(nr) => Err((name(nr), "each name once".to_owned())),
-                None => entries.iter().map(pair).collect(),
+                None => entries.iter().map(|entry| pair(pairing, entry)).collect(),
             }
         }
         (Content::List(_) | Content::Mapping(_), _) => Err((value, form_allowed(shape))),
@@ -177,10 +185,13 @@ fn items<'n>(shape: &dyn Checked, value: &'n Node) -> Result<Vec<String>, (&'n N
 }
 
 /// NAME=VALUE from an entry of a mapping.
-fn pair((name, value): &(Node, Node)) -> Result<String, (&Node, String)> {
+fn pair<'n>(
+    pairing: &Pairing,
+    (name, value): &'n (Node, Node),
+) -> Result<String, (&'n Node, String)> {
     let name = match &name.content {
         Content::Text(text) if !text.is_empty() && !text.contains('=') => text,
-        _ => return Err((name, "the name of a variable".to_owned())),
+        _ => return Err((name, pairing.name.to_owned())),
     };
     match &value.content {
         Content::Text(text) => Ok(format!("{name}={text}")),
@@ -190,7 +201,9 @@ fn pair((name, value): &(Node, Node)) -> Result<String, (&Node, String)> {
 
 fn form_allowed(shape: &dyn Checked) -> String {
     match shape.form() {
-        Form::Pairs => "a mapping of names to values or a list of NAME=VALUE".to_owned(),
+        Form::Pairs(Pairing { names, values, pair, .. }) => {
+            format!("a mapping of {names} to {values} or a list of {pair}")
+        }
         Form::List(_) => format!("one or a list of {}", shape.allowed()),
         _ => shape.allowed(),
     }

@@ -32,6 +32,7 @@
 //! ```
 
 mod agreement;
+mod apps;
 mod args;
 mod ctl;
 mod definition;
@@ -55,7 +56,9 @@ use std::path::PathBuf;
 pub use ctl::{Ctl, Request, Target};
 pub use error::{ConfigError, ConfigErrors, Problem};
 pub use import::{Imported, Importer, Place, PythonFile};
-pub use kind::{AccessLogFormat, Bind, Control, HeaderMap, LogFile, LogFormat, LogLevel, Protocol};
+pub use kind::{
+    AccessLogFormat, Bind, Control, HeaderMap, LogFile, LogFormat, LogLevel, Protocol, Symlinks,
+};
 pub use origin::Origin;
 pub use print::print_config;
 pub use reference::reference;
@@ -139,11 +142,13 @@ pub fn resolve(sources: &Sources) -> Result<Resolved, Stop> {
     }
     // A file that can't be read may well name it.
     let explained = |error: &ConfigError| {
-        error.key == "app" || matches!(error.problem, Problem::Unreadable(_) | Problem::Syntax(_))
+        matches!(error.key.as_str(), "app" | "mount" | "--mount")
+            || matches!(error.problem, Problem::Unreadable(_) | Problem::Syntax(_))
     };
-    if values.get("app").is_none_or(|app| app.items.is_empty()) && !errors.iter().any(explained) {
+    if apps::are_missing(&values) && !errors.iter().any(explained) {
         errors.push(ConfigError::missing_app());
     }
+    apps::check(&values, &mut errors);
     if !errors.is_empty() {
         return Err(Stop::Errors(ConfigErrors::new(errors)));
     }

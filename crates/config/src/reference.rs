@@ -123,7 +123,7 @@ fn allowed(setting: &Setting) -> String {
             let marks: Vec<_> = separators.iter().map(|mark| format!("\"{mark}\"")).collect();
             format!("{allowed}; several, in one text separated by {}", marks.join(" or "))
         }
-        Form::Pairs => format!("{allowed}; several"),
+        Form::Pairs(_) => format!("{allowed}; several"),
         Form::Optional => format!("{allowed}; or empty"),
         Form::One | Form::Switch => allowed,
     }

@@ -8,15 +8,40 @@ use std::time::Duration;
 
 use crate::definition::{Reach, settings};
 use crate::kind::{
-    AccessFormat, AccessLogFormat, Bind, Bytes, Choice, Control, ControlSocket, FilePath, Form,
-    HeaderMap, Listen, Log, LogFile, LogFormat, LogLevel, Many, Octal, One, Optional, Pair,
-    Seconds, SecondsOrOff, Switch, Text, Threads, UrlPath, Whole, WholeOrOff, WorkerCount,
+    AccessFormat, AccessLogFormat, Bind, Bytes, CacheRule, Choice, Control, ControlSocket,
+    FileName, FilePath, Form, HeaderMap, Listen, Log, LogFile, LogFormat, LogLevel, Many, Mount,
+    Octal, One, Optional, Pair, Pairing, Routes, Seconds, SecondsOrOff, StaticMap, Switch,
+    Symlinks, Text, Threads, UrlPath, Whole, WholeOrOff, WorkerCount,
 };
 
 /// A day: a longer wait than that is a mistake in the unit.
 const DAY: f64 = 86_400.0;
 /// A year: the longest life of a worker.
 const YEAR: f64 = 365.0 * DAY;
+const VARIABLES: Pairing = Pairing {
+    pair: "NAME=VALUE",
+    name: "the name of a variable",
+    names: "names",
+    values: "values",
+};
+const MOUNTS: Pairing = Pairing {
+    pair: "PREFIX=APP",
+    name: "a prefix of paths, such as /api",
+    names: "prefixes",
+    values: "applications",
+};
+const STATIC_MAPS: Pairing = Pairing {
+    pair: "PREFIX=PATH",
+    name: "a prefix of paths, such as /static",
+    names: "prefixes",
+    values: "directories",
+};
+const CACHE_RULES: Pairing = Pairing {
+    pair: "PATTERN=VALUE",
+    name: "a pattern of file names, such as *.css",
+    names: "patterns",
+    values: "values",
+};
 /// The least memory that a worker can be limited to: less is a mistake in the unit.
 const MEBIBYTE: u64 = 1 << 20;
 
@@ -36,10 +61,20 @@ settings! {
         /// shop.wsgi:create_app()     what a function returns; it may be given literals:
         /// 'shop.wsgi:create_app("production", debug=False)'
         /// ```
-        app: String = One(Text("MODULE or MODULE:NAME")) => {
+        app: Option<String> = Optional(Text("MODULE or MODULE:NAME")) => {
             value: "APP",
             other_names: &["wsgi_app"],
             reach: Reach::Positional,
+        }
+
+        /// Application for paths that begin with a prefix; repeatable.
+        ///
+        /// In YAML a mapping of prefixes to applications, written as `app` is. The
+        /// longest prefix that fits counts; what fits none goes to `app`, or is answered
+        /// with 404 without one. SCRIPT_NAME is the prefix and PATH_INFO the rest. See
+        /// docs/mounting.md.
+        mount: Vec<(String, String)> = Routes { kind: Mount, pairing: &MOUNTS } => {
+            value: "PREFIX=APP",
         }
 
         /// Directory to change to before anything else is done.
@@ -68,7 +103,7 @@ settings! {
         /// `--print-config` shows the values.
         env: Vec<(String, String)> = Many {
             kind: Pair,
-            form: Form::Pairs,
+            form: Form::Pairs(&VARIABLES),
             may_be_empty: true,
         } => {
             value: "NAME=VALUE",
@@ -351,6 +386,65 @@ settings! {
         /// application doesn't see them.
         health_path: Option<String> = Optional(UrlPath) => {
             value: "PATH",
+        }
+    }
+
+    section "Static files" {
+        /// Directory to serve files from, for paths that begin with a prefix; repeatable.
+        ///
+        /// In YAML a mapping of prefixes to directories; a single file can stand in the
+        /// place of one. The longest prefix that fits counts. The application doesn't
+        /// see these requests. IRONHORN_STATIC holds words as in a shell. See
+        /// docs/static-files.md.
+        r#static: Vec<(String, PathBuf)> = Routes { kind: StaticMap, pairing: &STATIC_MAPS } => {
+            value: "PREFIX=PATH",
+            other_names: &["static_map", "static_path_mount"],
+        }
+
+        /// Files that are served for a directory: the first one that is in it.
+        ///
+        /// A directory without one is answered with 404. In one text several are
+        /// separated by commas; empty for none.
+        static_index: Vec<String> = Many {
+            kind: FileName,
+            form: Form::List(&[',']),
+            may_be_empty: true,
+        } => {
+            value: "FILE",
+            default: &["index.html"],
+        }
+
+        /// Cache-Control of static files whose name matches a pattern; repeatable.
+        ///
+        /// The first pattern that matches counts; files that match none have no
+        /// Cache-Control. `*` stands for any characters and `?` for one; a pattern that
+        /// begins with / is matched with the path in the URL, others with the name.
+        /// `hashed` stands for names that hold a digest, like base.5af3f1a8c2d1.css.
+        static_cache: Vec<(String, String)> = Routes { kind: CacheRule, pairing: &CACHE_RULES } => {
+            value: "PATTERN=VALUE",
+            default: &["hashed=public, max-age=31536000, immutable"],
+        }
+
+        /// Which symbolic links below those directories are followed.
+        ///
+        /// `inside` follows relative ones that don't lead out of the directory, `never`
+        /// none, and `follow` all of them.
+        static_symlinks: Symlinks = One(Choice(&[
+            ("never", Symlinks::Never),
+            ("inside", Symlinks::Inside),
+            ("follow", Symlinks::Follow),
+        ])) => {
+            value: "never|inside|follow",
+            default: &["inside"],
+        }
+
+        /// Ask the application for what is not there as a static file.
+        ///
+        /// Without it, that is answered with 404, and other methods than GET and HEAD
+        /// with 405.
+        static_fallthrough: bool = Switch => {
+            value: "true|false",
+            default: &["false"],
         }
     }
 

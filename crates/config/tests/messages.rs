@@ -331,3 +331,69 @@ fn not_utf_8() {
          --name: found \"a\\xFF\", which is not UTF-8, expected a name"
     );
 }
+
+#[test]
+fn maps_of_static_files() {
+    yaml(
+        "static:\n  /a: x\n  media: y\n",
+        r#"ironhorn.yaml:4: static: found "media=y", expected PREFIX=PATH with a prefix that begins with / and is there once, as in /static=./assets"#,
+    );
+    yaml(
+        "static:\n  /a: x\n  /a/: y\n",
+        r#"ironhorn.yaml:4: static: found "/a/=y", expected PREFIX=PATH with a prefix that begins with / and is there once, as in /static=./assets"#,
+    );
+    yaml(
+        "static:\n  /a: x\n  /a: y\n",
+        r#"ironhorn.yaml:4: static: found "/a", expected each name once"#,
+    );
+    yaml(
+        "static:\n  /a:\n    dir: x\n",
+        "ironhorn.yaml:4: static: found a mapping, expected a text as the value of /a",
+    );
+    yaml(
+        "static: ./assets\n",
+        r#"ironhorn.yaml:2: static: found "./assets", expected a mapping of prefixes to directories or a list of PREFIX=PATH"#,
+    );
+    yaml("statics: {}\n", r#"ironhorn.yaml:2: statics: unknown setting, did you mean "static"?"#);
+    yaml(
+        "static_symlinks: sometimes\n",
+        r#"ironhorn.yaml:2: static_symlinks: found "sometimes", expected never, inside or follow"#,
+    );
+    yaml(
+        "static_cache: {'*.css': \"a\\nb\"}\n",
+        r#"ironhorn.yaml:2: static_cache: found "*.css=a\nb", expected PATTERN=VALUE, each pattern once, as in *.css=max-age=3600"#,
+    );
+    yaml(
+        "static_index: [a/b]\n",
+        r#"ironhorn.yaml:2: static_index: found "a/b", expected the name of a file, without a directory"#,
+    );
+    args(
+        &["--static", "assets"],
+        r#"--static: found "assets", expected PREFIX=PATH with a prefix that begins with / and is there once, as in /static=./assets"#,
+    );
+    environment("IRONHORN_STATIC", "/a=x '/b", "IRONHORN_STATIC: the quote ' is not closed");
+}
+
+#[test]
+fn apps_under_prefixes() {
+    yaml(
+        "mount:\n  /api:\n",
+        "ironhorn.yaml:3: mount: found nothing, expected a text as the value of /api",
+    );
+    yaml(
+        "mount: {api: shop}\n",
+        r#"ironhorn.yaml:2: mount: found "api=shop", expected PREFIX=APP with a prefix that begins with / and is there once, as in /api=api.wsgi:app"#,
+    );
+    yaml(
+        "mount:\n  [a]: shop\n",
+        "ironhorn.yaml:3: mount: found a list, expected a prefix of paths, such as /api",
+    );
+    yaml(
+        "mount: {/: shop}\n",
+        "ironhorn.yaml:2: mount: an application is mounted at /, and app names one for the same place (ironhorn.yaml:1)",
+    );
+    args(
+        &["--mount=/=x"],
+        "--mount: an application is mounted at /, and app names one for the same place (command line)",
+    );
+}

@@ -17,6 +17,7 @@ use ironhorn_worker::{Context, Entrance, Left, Options, Protocol};
 use pyo3::prelude::*;
 
 use crate::app_loader::{self, LoadError};
+use crate::apps::Apps;
 use crate::environ::HeaderMap;
 use crate::gateway::{self, Gateway, GatewayOptions};
 use crate::generation::{self, open_access_log, open_access_log_or_none};
@@ -24,14 +25,14 @@ use crate::hooks::{Hooks, WorkerHooks};
 use crate::host::{heartbeat, show_worker};
 use crate::stacks::{self, Crashes};
 use crate::watch::loaded as watch;
-use crate::{boot_errors, daemon, forks, logging, traceback};
+use crate::{boot_errors, daemon, forks, logging, static_files, traceback};
 
 /// How long a worker that can't boot waits for the one that says why.
 const REPORT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a zygote has loaded, for its workers.
 pub(crate) struct Preloaded {
-    app: Py<PyAny>,
+    apps: Vec<(String, Py<PyAny>)>,
     crashes: Crashes,
     /// Open for as long as the zygote's stacks may be written to it.
     _stacks: StackFile,
@@ -52,10 +53,11 @@ pub(crate) fn preload(
     })?;
     let crashes = stacks::arrange_in_zygote(py, &stacks)
         .map_err(|error| give_up(py, &error, "cannot arrange for stacks"))?;
-    let app = load_or_report(py, settings, &seat.board, seat.generation)?.unbind();
+    let loaded = load_or_report(py, settings, &seat.board, seat.generation)?;
+    let apps = loaded.into_iter().map(|(prefix, app)| (prefix, app.unbind())).collect();
     warn_of_threads(py);
     gateway::freeze(py).map_err(|error| give_up(py, &error, "cannot freeze what was loaded"))?;
-    Ok(Preloaded { app, crashes, _stacks: stacks })
+    Ok(Preloaded { apps, crashes, _stacks: stacks })
 }
 
 /// A worker's own of what it shares with nobody in its process; else `None`.
@@ -108,16 +110,20 @@ fn serve(
             .map_err(|error| give_up(py, &error, "cannot set the environment"))?;
     }
     hooks.post_fork().map_err(|error| report_once(&error, &board, generation))?;
-    let app = match preloaded {
-        Some(preloaded) => preloaded.app.into_bound(py),
+    let loaded = match preloaded {
+        Some(preloaded) => {
+            let apps = preloaded.apps.into_iter();
+            apps.map(|(prefix, app)| (prefix, app.into_bound(py))).collect()
+        }
         None => {
-            let app = load_or_report(py, settings, &board, generation)?;
+            let loaded = load_or_report(py, settings, &board, generation)?;
             gateway::freeze(py)
                 .map_err(|error| give_up(py, &error, "cannot freeze what was loaded"))?;
-            app
+            loaded
         }
     };
-    hooks.post_worker_init(&app).map_err(|error| report_once(&error, &board, generation))?;
+    let (_, main) = loaded.first().expect("invariant: settings name an app");
+    hooks.post_worker_init(main).map_err(|error| report_once(&error, &board, generation))?;
     for signal in signals.reclaim(&WORKER_COMMANDS) {
         log::warn!(signal:% = signal; "the app's handler for this signal is not used: it is the server's");
     }
@@ -128,18 +134,23 @@ fn serve(
             ExitCode::RUNTIME
         })?,
     };
+    let static_files = static_files::open(settings).map_err(|error| {
+        log::error!("{error}");
+        ExitCode::RUNTIME
+    })?;
     let options = GatewayOptions {
         multiprocess: settings.workers > 1,
         header_map: header_map(settings.header_map),
         listeners: entrances.iter().map(|entrance| entrance.listener.local().clone()).collect(),
         lane: slot.lane(0),
     };
-    let gateway = Gateway::new(app, &options)
+    let gateway = Apps::new(loaded)
+        .and_then(|apps| Gateway::new(py, apps, &options))
         .map_err(|error| give_up(py, &error, "cannot set up the gateway"))?
         .with_hooks(hooks.around_requests());
     let requests = slot.clone();
     let context = Context {
-        options: worker_options(settings),
+        options: Options { static_files: static_files.map(Arc::new), ..worker_options(settings) },
         entrances,
         channel,
         signals: &mut signals,
@@ -186,7 +197,7 @@ fn load_or_report<'py>(
     settings: &Settings,
     board: &Board,
     generation: u32,
-) -> Result<Bound<'py, PyAny>, i32> {
+) -> Result<Vec<(String, Bound<'py, PyAny>)>, i32> {
     let loaded = load(py, settings);
     watch::tell(py, loaded.as_ref().err().and_then(LoadError::traceback));
     loaded.map_err(|error| report_once(&error, board, generation))
@@ -205,11 +216,11 @@ fn report_once(error: &LoadError, board: &Board, generation: u32) -> i32 {
     load_code(error)
 }
 
-/// Imports the app as the settings say.
+/// Imports the apps as the settings say, each with the prefix of its paths.
 pub(crate) fn load<'py>(
     py: Python<'py>,
     settings: &Settings,
-) -> Result<Bound<'py, PyAny>, LoadError> {
+) -> Result<Vec<(String, Bound<'py, PyAny>)>, LoadError> {
     let directory = std::env::current_dir().unwrap_or_else(|_| "/".into());
     app_loader::extend_path(py, &directory, &settings.pythonpath)
         .and_then(|()| set_environment(py, &settings.env))
@@ -218,7 +229,11 @@ pub(crate) fn load<'py>(
             error: error.to_string(),
             traceback: traceback::render(py, &error),
         })?;
-    app_loader::load(py, &settings.app)
+    let load = |(prefix, app): (&str, &str)| match app_loader::load(py, app) {
+        Ok(app) => Ok((prefix.to_owned(), app)),
+        Err(error) => Err(error.mounted_at(prefix)),
+    };
+    settings.apps().into_iter().map(load).collect()
 }
 
 /// The exit code for an app that can't be served.
@@ -297,6 +312,7 @@ fn worker_options(settings: &Settings) -> Options {
         heartbeat: heartbeat(settings.timeout),
         max_requests: settings.max_requests.map(|least| drawn(least, settings.max_requests_jitter)),
         health_path: settings.health_path.clone(),
+        static_files: None,
     }
 }
 

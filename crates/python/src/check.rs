@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use crate::hooks::Hooks;
 use crate::host::Launch;
 use crate::serve::{USAGE, fail, print};
-use crate::{boot, logging};
+use crate::{boot, logging, static_files};
 
 /// Checks what the settings name: the addresses, the files, the app. Says all that is wrong.
 pub(crate) fn run(
@@ -55,6 +55,9 @@ pub(crate) fn run(
     }
     if let Err(message) = pidfile(settings) {
         code = fail(ExitCode::RUNTIME, &message);
+    }
+    if let Err(message) = static_files::check(resolved) {
+        code = fail(USAGE, &message);
     }
     // The app may read what this user can read, and leaves no files behind that it can't.
     if let Some(Err(error)) = identity.map(Identity::assume) {

@@ -25,10 +25,12 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use crate::apps::Mount;
 use crate::ffi::latin1;
 use names::Names;
 pub(crate) use template::Constants;
 use template::template;
+pub(crate) use values::percent_decode;
 
 /// What becomes of a field whose name has an underscore. Its environ key would be that of another
 /// field with a hyphen there, which a proxy may have set and the client must not (CVE-2015-0219).
@@ -102,11 +104,13 @@ impl<'py> Environs<'py> {
     }
 
     /// Makes the environ of one request; `content_length` is what was received of its body.
+    /// `mount` is where its app is mounted; the template is of one that answers all paths.
     /// `wsgi.input` is the empty one and `wsgi.early_hints` isn't there yet.
     pub(crate) fn build(
         &mut self,
         request: &Request<'_>,
         content_length: u64,
+        mount: Option<&Mount<'py>>,
     ) -> Result<Bound<'py, PyDict>, EnvironError> {
         let py = self.py;
         let head = request.head;
@@ -124,7 +128,14 @@ impl<'py> Environs<'py> {
         if !head.query().is_empty() {
             environ.set_item(intern!(py, "QUERY_STRING"), latin1(py, head.query())?)?;
         }
-        let path = values::percent_decode(head.path(), &mut self.scratch).unwrap_or(head.path());
+        let path = percent_decode(head.path(), &mut self.scratch).unwrap_or(head.path());
+        let path = match mount {
+            Some(mount) => {
+                environ.set_item(intern!(py, "SCRIPT_NAME"), mount.script_name())?;
+                mount.rest(path)
+            }
+            None => path,
+        };
         environ.set_item(intern!(py, "PATH_INFO"), latin1(py, path)?)?;
         let target = latin1(py, head.target.as_bytes())?;
         environ.set_item(intern!(py, "RAW_URI"), &target)?;

@@ -17,6 +17,7 @@ use pyo3::exceptions::{PyAssertionError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 
+use crate::apps::{Apps, Chosen};
 use crate::environ::{Constants, EnvironError, Environs, HeaderMap};
 use crate::errors::ErrorStream;
 use crate::extend_timeout::ExtendTimeout;
@@ -45,7 +46,7 @@ pub(crate) struct GatewayOptions {
 /// The app of one worker, ready to be called.
 pub(crate) struct Gateway<'py> {
     py: Python<'py>,
-    app: Bound<'py, PyAny>,
+    apps: Apps<'py>,
     environs: Environs<'py>,
     inputs: Inputs<'py>,
     errors: Bound<'py, ErrorStream>,
@@ -58,8 +59,11 @@ pub(crate) struct Gateway<'py> {
 
 impl<'py> Gateway<'py> {
     /// Makes everything that requests share, before the first comes.
-    pub(crate) fn new(app: Bound<'py, PyAny>, options: &GatewayOptions) -> PyResult<Self> {
-        let py = app.py();
+    pub(crate) fn new(
+        py: Python<'py>,
+        apps: impl Into<Apps<'py>>,
+        options: &GatewayOptions,
+    ) -> PyResult<Self> {
         let inputs = Inputs::new(py)?;
         let errors = Bound::new(py, ErrorStream::new())?;
         let constants = Constants {
@@ -72,7 +76,7 @@ impl<'py> Gateway<'py> {
         let environs = Environs::new(py, &options.listeners, options.header_map, &constants)?;
         Ok(Self {
             py,
-            app,
+            apps: apps.into(),
             environs,
             inputs,
             errors,
@@ -87,19 +91,20 @@ impl<'py> Gateway<'py> {
         Self { hooks, ..self }
     }
 
-    /// Gets everything ready that the app is called with.
+    /// Picks the app and gets everything ready that it is called with.
     fn prepare(
         &mut self,
         request: &Request<'_>,
         body: Body,
-    ) -> Result<ResponseBody<'py>, EnvironError> {
+    ) -> Result<(Chosen, ResponseBody<'py>), Unprepared> {
         let py = self.py;
+        let chosen = self.apps.find(request.head.path()).ok_or(Unprepared::NoApp)?;
         let content_length = match &body {
             Body::Empty => 0,
             Body::Memory(content) => content.len() as u64,
             Body::File { length, .. } => *length,
         };
-        let environ = self.environs.build(request, content_length)?;
+        let environ = self.environs.build(request, content_length, self.apps.mount(chosen))?;
         let spooled = match self.inputs.open(py, body)? {
             Input::Empty => None,
             Input::Memory(input) => {
@@ -114,7 +119,21 @@ impl<'py> Gateway<'py> {
         let lease = self.slots.lease(py)?;
         environ.set_item(intern!(py, "wsgi.early_hints"), lease.early_hints())?;
         let told = self.hooks.as_ref().map(|hooks| Box::new(hooks.begin(&environ)));
-        Ok(ResponseBody::new(lease, environ, spooled, self.errors.clone(), told))
+        let response = ResponseBody::new(lease, environ, spooled, self.errors.clone(), told);
+        Ok((chosen, response))
+    }
+}
+
+/// Why no app is called.
+enum Unprepared {
+    /// None is mounted where the path leads.
+    NoApp,
+    Environ(EnvironError),
+}
+
+impl<E: Into<EnvironError>> From<E> for Unprepared {
+    fn from(error: E) -> Self {
+        Self::Environ(error.into())
     }
 }
 
@@ -128,17 +147,18 @@ impl<'py> Application for Gateway<'py> {
         body: Body,
         exchange: &mut dyn Exchange,
     ) -> Reply<Chunk<'py>, ResponseBody<'py>> {
-        let mut response = match self.prepare(request, body) {
-            Ok(response) => response,
-            Err(EnvironError::Underscore) => return refuse(exchange),
-            Err(EnvironError::Python(error)) => {
+        let (chosen, mut response) = match self.prepare(request, body) {
+            Ok(prepared) => prepared,
+            Err(Unprepared::NoApp) => return not_found(self.py, exchange),
+            Err(Unprepared::Environ(EnvironError::Underscore)) => return refuse(exchange),
+            Err(Unprepared::Environ(EnvironError::Python(error))) => {
                 let path = String::from_utf8_lossy(request.head.path());
                 let traceback = traceback::render(self.py, &error);
                 log::error!(method = request.head.method, path:%, traceback; "request not run");
                 return Reply::Failed;
             }
         };
-        let answer = run(&self.app, &mut response, exchange);
+        let answer = run(self.apps.app(chosen), &mut response, exchange);
         if forks::is_forked() {
             forks::leave(self.py, answer.as_ref().err());
         }
@@ -229,6 +249,18 @@ fn run<'py>(
     } else {
         Err(PyAssertionError::new_err("the app didn't call start_response"))
     }
+}
+
+/// Answers a request that no app is there for.
+fn not_found<'py>(
+    py: Python<'py>,
+    exchange: &mut dyn Exchange,
+) -> Reply<Chunk<'py>, ResponseBody<'py>> {
+    let head = exchange.head();
+    head.set_status(b"404 Not Found")
+        .and_then(|()| head.push_field(b"Content-Type", b"text/plain; charset=utf-8"))
+        .expect("invariant: our own head is well-formed");
+    Reply::Complete(Chunks::One(Chunk::of(py, b"Not Found\n")))
 }
 
 /// Answers a request that breaks [`HeaderMap::Refuse`].

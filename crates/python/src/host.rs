@@ -26,7 +26,7 @@ use crate::hooks::{Conf, Confs, Hooks, HooksError};
 use crate::systemd::{Other, Systemd};
 use crate::upgrade::{self, Succession, with_suffix, without_suffix};
 use crate::watch::{Plan, SourceWatch};
-use crate::{boot, check, daemon, logging, privileges, systemd};
+use crate::{boot, check, daemon, logging, privileges, static_files, systemd};
 
 /// Everything that outlives a worker.
 pub(crate) struct Server<'py> {
@@ -142,6 +142,7 @@ impl<'py> Server<'py> {
         let prepared = self.launch.enter(&settings).and_then(|()| {
             open_access_log(&settings)?;
             check::pidfile(&settings)?;
+            static_files::check(&resolved)?;
             logging::check(&settings.error_logfile, &settings)
                 .map_err(|error| format!("cannot open the log {error}"))?;
             let hooks = self.launch.load_hooks(self.py, &resolved).map_err(|error| {
@@ -378,7 +379,7 @@ impl Host for Server<'_> {
         let listeners = serving.iter().flat_map(|generation| generation.listeners());
         About {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            app: self.serving().app.clone(),
+            app: self.serving().main_app().to_owned(),
             directory: std::env::current_dir().unwrap_or_default().display().to_string(),
             listeners: listeners.map(|listener| whereabouts(listener)).collect(),
         }
@@ -594,7 +595,7 @@ pub(crate) fn show_worker(settings: &Settings, nr: usize, generation: u32, state
 
 /// What the process titles call the server.
 fn name(settings: &Settings) -> &str {
-    settings.name.as_deref().unwrap_or(&settings.app)
+    settings.name.as_deref().unwrap_or_else(|| settings.main_app())
 }
 
 /// How often a worker shows that it lives: well within the timeout that would have it killed.

@@ -5,6 +5,7 @@
 //! `boot::run`; a request reaches the app through `gateway::Gateway`.
 
 mod app_loader;
+mod apps;
 mod attention;
 mod boot;
 mod boot_errors;
@@ -34,6 +35,7 @@ mod serve;
 mod slots;
 mod stacks;
 mod start_response;
+mod static_files;
 mod systemd;
 #[cfg(test)]
 mod testing;

@@ -26,6 +26,11 @@ impl AsRef<[u8]> for Chunk<'_> {
 }
 
 impl<'py> Chunk<'py> {
+    /// Bytes that aren't the app's.
+    pub(crate) fn of(py: Python<'py>, bytes: &[u8]) -> Self {
+        Self(PyBytes::new(py, bytes))
+    }
+
     /// Takes what an app has made for a chunk.
     fn new(made: Bound<'py, PyAny>) -> PyResult<Self> {
         match made.cast_into::<PyBytes>() {

@@ -15,7 +15,7 @@ use crate::generation::{Generation, Generations, access_format, open_access_log}
 use crate::hooks::Confs;
 use crate::host::{Launch, Server, master_options};
 use crate::upgrade::SetAside;
-use crate::{check, control_path, ctl, daemon, logging, privileges, systemd};
+use crate::{check, control_path, ctl, daemon, logging, privileges, static_files, systemd};
 
 /// The settings or the command line are wrong.
 pub(crate) const USAGE: i32 = 2;
@@ -68,6 +68,9 @@ fn run(py: Python<'_>, launch: Launch, resolved: &Resolved) -> i32 {
     }
     if resolved.invocation.check_config {
         return check::run(py, &launch, resolved, identity.as_ref());
+    }
+    if let Err(error) = static_files::check(resolved) {
+        return fail(USAGE, &error);
     }
     let mut promise = None;
     // What takes over from a server in the background is there already.

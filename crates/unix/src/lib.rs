@@ -46,6 +46,7 @@ mod title;
 mod trust;
 mod upgrade;
 mod watch;
+mod working_directory;
 
 pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
@@ -58,7 +59,7 @@ pub use channel::{
 pub use child::{Ended, Exit, kill, reap, reap_orphans};
 pub use clock::Monotonic;
 pub use daemon::{Detached, Promise, Verdict, detach, leave_terminal};
-pub use directory::WorkingDirectory;
+pub use directory::{Directory, Entry, RegularFile, Symlinks, is_directory};
 pub use epoll::{ReadableSet, add_exclusive, remove};
 pub use examine::{
     Answer, EXAMINE, Expiries, answer_examinations, claim_response, close_request, examine,
@@ -84,6 +85,7 @@ pub use stdio::{is_in_foreground, redirect_output};
 pub use title::set_process_title;
 pub use upgrade::{Program, parent, set_close_on_exec};
 pub use watch::{Change, Watch};
+pub use working_directory::WorkingDirectory;
 
 /// What the system said, as the end of a message of ours: lower case, without the number.
 fn cause(error: &std::io::Error) -> String {

@@ -28,6 +28,7 @@ mod respond;
 mod response;
 mod room;
 mod serve;
+mod static_files;
 mod timers;
 mod transport;
 mod wire;
@@ -43,6 +44,7 @@ pub use application::{
     Application, Body, Chunks, Exchange, Failed, Gone, Reply, Request, Sender, Stream,
 };
 pub use event_loop::run;
+pub use static_files::{StaticError, StaticFiles, StaticOptions};
 
 /// How a worker treats its connections.
 #[derive(Clone, Debug)]
@@ -72,6 +74,8 @@ pub struct Options {
     pub max_requests: Option<u64>,
     /// A path that the loop answers itself: whether the worker is one to send requests to.
     pub health_path: Option<String>,
+    /// What the loop answers from files, after that path.
+    pub static_files: Option<Arc<StaticFiles>>,
 }
 
 /// Where connections come from, and what is spoken there.

@@ -50,6 +50,9 @@ impl<A: Application> Service<A> {
         if self.is_health_check(head) {
             return self.check_health(connection, head, bytes, more);
         }
+        if let Some(found) = self.find_static(head) {
+            return self.serve_static(connection, head, bytes, found, more);
+        }
         let started = Monotonic::now();
         let client = &connection.client;
         let told = connection.served && started.since(self.turn_began) < FRESH;
@@ -115,7 +118,9 @@ impl<A: Application> Service<A> {
         let mut storage = FieldStorage::new();
         let head = parsed_before(&suspended.head, &mut storage, &self.around.options.limits);
         let now = Monotonic::now();
-        self.around.lane.begin_request(head.method.as_bytes(), head.target.as_ref(), now);
+        if response.is_apps {
+            self.around.lane.begin_request(head.method.as_bytes(), head.target.as_ref(), now);
+        }
         let progress = response.advance(client, &self.around);
         let is_slow = response.end_wait(now, &self.around.options);
         let progress = match progress {
@@ -174,7 +179,7 @@ impl<A: Application> Service<A> {
         Some(next)
     }
 
-    /// The app's response has gone as far as it will.
+    /// A response has gone as far as it will; the app's is counted.
     fn finish(
         &mut self,
         client: &Client,
@@ -182,8 +187,10 @@ impl<A: Application> Service<A> {
         response: &mut ResponseOf<A>,
         progress: Progress,
     ) -> Served<A> {
-        self.around.lane.end_request();
-        close_request(self.around.lane.index());
+        if response.is_apps {
+            self.around.lane.end_request();
+            close_request(self.around.lane.index());
+        }
         self.conclude(client, head, response, progress)
     }
 

@@ -33,7 +33,7 @@ fn environ(
     Python::initialize();
     Python::attach(|py| {
         let mut environs = Environs::new(py, &[local], header_map, &constants(py)).unwrap();
-        with_request(wire, &peer, |request| check(environs.build(request, 5)));
+        with_request(wire, &peer, |request| check(environs.build(request, 5, None)));
     });
 }
 
@@ -46,7 +46,7 @@ fn what_came_encrypted_is_https() {
             for (secure, scheme) in [(true, "https"), (false, "http")] {
                 let sender = Sender { secure, ..request.sender.clone() };
                 let request = Request { sender: &sender, ..*request };
-                let Ok(environ) = environs.build(&request, 0) else { panic!("no environ") };
+                let Ok(environ) = environs.build(&request, 0, None) else { panic!("no environ") };
                 assert_eq!(get(&environ, "wsgi.url_scheme").as_deref(), Some(scheme));
             }
         });
@@ -235,8 +235,8 @@ fn environs_are_independent_and_have_room() {
         let mut environs = Environs::new(py, &[inet()], HeaderMap::Drop, &constants(py)).unwrap();
         let wire = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
         with_request(wire, &peer(), |request| {
-            let Ok(first) = environs.build(request, 0) else { panic!("no environ") };
-            let Ok(second) = environs.build(request, 0) else { panic!("no environ") };
+            let Ok(first) = environs.build(request, 0, None) else { panic!("no environ") };
+            let Ok(second) = environs.build(request, 0, None) else { panic!("no environ") };
             testing::run_with(
                 py,
                 c"

@@ -47,7 +47,7 @@ impl Hooks {
         if settings.hooks.is_none() && conf.is_none() {
             return Ok((Self(None), Vec::new()));
         }
-        let module = settings.app.split(':').next().unwrap_or_default();
+        let module = settings.main_app().split(':').next().unwrap_or_default();
         let load = || -> PyResult<_> {
             let shown = settings::shown(py, settings)?;
             let has_hooks = settings.hooks.is_some() || conf.is_some_and(|conf| conf.has_hooks);

@@ -12,6 +12,9 @@ pub(super) fn shown<'py>(py: Python<'py>, settings: &Settings) -> PyResult<Bound
     let shown = PyDict::new(py);
     let s = settings;
     shown.set_item("app", &s.app)?;
+    let mount = PyDict::new(py);
+    s.mount.iter().try_for_each(|(prefix, app)| mount.set_item(prefix, app))?;
+    shown.set_item("mount", mount)?;
     shown.set_item("chdir", s.chdir.as_deref().map(Path::to_string_lossy))?;
     shown.set_item("pythonpath", paths(&s.pythonpath))?;
     let env = PyDict::new(py);

@@ -250,6 +250,7 @@ impl Setup {
             heartbeat: Duration::from_millis(20),
             max_requests: None,
             health_path: None,
+            static_files: None,
         };
         let addresses = vec!["127.0.0.1:0".parse().unwrap()];
         Self { options, addresses, access_log: None, signals: Vec::new(), examined: false }

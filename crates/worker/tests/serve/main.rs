@@ -21,6 +21,7 @@ mod keep_alive;
 mod limits;
 mod refusals;
 mod responses;
+mod static_files;
 mod streaming;
 mod timeouts;
 mod wear;
