@@ -193,7 +193,9 @@ impl Refusal {
                 (400, "uwsgi protocol", "lengths of variables don't add up to the packet's")
             }
             Self::TooManyVariables => (431, "uwsgi protocol", "too many variables"),
-            Self::VariableName => (400, "uwsgi protocol", "name of a variable is empty or has a NUL"),
+            Self::VariableName => {
+                (400, "uwsgi protocol", "name of a variable is empty or has a NUL")
+            }
             Self::VariableValue => (400, "uwsgi protocol", "NUL in the value of a variable"),
             Self::VariableMissing => (400, "uwsgi protocol", "no REQUEST_METHOD or no REQUEST_URI"),
         }

@@ -6,16 +6,18 @@
 //! | CONTENT_LENGTH, CONTENT_TYPE, `HTTP_*` | fields, unless the length and type are empty |
 //! | HTTP_CONTENT_LENGTH, HTTP_CONTENT_TYPE, HTTP_TRANSFER_ENCODING | nothing: the two above say it, and the body has no coding |
 //! | HTTP_PROXY, `UWSGI_*`, `wsgi.*`, `ironhorn.*` | nothing; of them, UWSGI_SCHEME alone is looked at |
+//! | SERVER_NAME, SERVER_PORT, if empty | nothing: an application needs both (PEP 3333, "environ Variables") |
 //! | all others | variables of the application, as they are |
 //!
 //! In uWSGI a variable of the first kind is an order to the server: to import a module, to change
 //! the directory, to set its environment. Here a request says what is asked for, never how to
 //! serve it.
 //!
-//! A proxy repeats what its configuration repeats (`include uwsgi_params` and an own line for the
-//! same name is usual), and the last one counts, as in uWSGI. But fields are a client's to repeat:
-//! they stay so, and the rules of HTTP say what it means. CONTENT_LENGTH frames the body: never
-//! twice.
+//! A proxy repeats what its configuration repeats (`include uwsgi_params` and a line of one's own
+//! for the same name is usual), and the last one counts, as in uWSGI. But fields are a client's to
+//! repeat, and nginx before 1.23 passes them so: they stay, and the rules of HTTP say what it means.
+//! No proxy passes two Host fields of a client, so that is its configuration. CONTENT_LENGTH frames
+//! the body: never twice.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -51,6 +53,7 @@ struct Seen<'b> {
     uri: Option<&'b [u8]>,
     content_type: Option<&'b [u8]>,
     content_length: Option<&'b [u8]>,
+    host: Option<&'b [u8]>,
     script_name: Option<&'b [u8]>,
     path_info: Option<&'b [u8]>,
     address: Option<&'b [u8]>,
@@ -79,12 +82,15 @@ impl Translation {
                 b"UWSGI_SCHEME" => seen.uwsgi_scheme = Some(value),
                 [b'H', b'T', b'T', b'P', b'_', field @ ..] => {
                     let is = |other: &&str| is_same_field(field, other);
-                    if is(&"CONNECTION") {
+                    if is(&"HOST") {
+                        seen.host = Some(value);
+                    } else if is(&"CONNECTION") {
                         variables.push(name, value);
                     } else if !DROPPED.iter().any(is) {
                         put_field(&mut fields, field, value)?;
                     }
                 }
+                b"SERVER_NAME" | b"SERVER_PORT" if value.is_empty() => {}
                 _ if ORDERS.iter().any(|start| name.starts_with(start.as_bytes())) => {}
                 _ => {
                     match name {
@@ -125,6 +131,9 @@ impl<'b> Seen<'b> {
         let mut head = Vec::with_capacity(method.len() + uri.len() + fields.len() + 128);
         for piece in [method, b" ", uri, b" HTTP/1.0\r\n"] {
             head.extend_from_slice(piece);
+        }
+        if let Some(host) = self.host {
+            put_field(&mut head, b"HOST", host)?;
         }
         let given = |value: Option<&'b [u8]>| value.filter(|value| !value.is_empty());
         if let Some(kind) = given(self.content_type) {
@@ -185,7 +194,8 @@ impl<'b> Seen<'b> {
 
 /// Whether a variable's name would make a field of this name.
 fn is_same_field(name: &[u8], other: &str) -> bool {
-    let same = |(a, b): (&u8, u8)| *a == b || a.to_ascii_uppercase() == b || (*a, b) == (b'-', b'_');
+    let same =
+        |(a, b): (&u8, u8)| *a == b || a.to_ascii_uppercase() == b || (*a, b) == (b'-', b'_');
     name.len() == other.len() && name.iter().zip(other.bytes()).all(same)
 }
 

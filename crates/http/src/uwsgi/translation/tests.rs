@@ -13,10 +13,7 @@ fn packet(modifier1: u8, variables: &[(&str, &[u8])]) -> Vec<u8> {
     [&[modifier1, low, high, 0], &encoded[..]].concat()
 }
 
-fn translate_modified(
-    modifier1: u8,
-    variables: &[(&str, &[u8])],
-) -> Result<Translation, Refusal> {
+fn translate_modified(modifier1: u8, variables: &[(&str, &[u8])]) -> Result<Translation, Refusal> {
     let bytes = packet(modifier1, variables);
     let Received::Complete(packet) = Packet::receive(&bytes)? else { panic!("incomplete") };
     Translation::of(&packet)
@@ -58,10 +55,7 @@ fn a_request_of_nginx() {
     let translation = translate(&with(&[("REMOTE_USER", b"ada"), ("HTTP_CONNECTION", b"close")]));
     let Translation { head, variables, client, secure } = translation.unwrap();
     let head = String::from_utf8(head).unwrap();
-    assert_eq!(
-        head,
-        "GET /a%20b?c=d HTTP/1.0\r\nHOST: example.org\r\nUSER-AGENT: test/1\r\n\r\n"
-    );
+    assert_eq!(head, "GET /a%20b?c=d HTTP/1.0\r\nHOST: example.org\r\nUSER-AGENT: test/1\r\n\r\n");
     assert_eq!(client, Some("192.0.2.7:40000".parse().unwrap()));
     assert!(!secure);
     let names: Vec<_> =
@@ -120,6 +114,7 @@ fn repetitions() {
     let more: &[(&str, &[u8])] = &[
         ("REMOTE_ADDR", b"198.51.100.1"),
         ("REQUEST_URI", b"/other"),
+        ("HTTP_HOST", b"example.org:8443"),
         ("HTTP_ACCEPT", b"a"),
         ("HTTP_ACCEPT", b"b"),
     ];
@@ -127,7 +122,8 @@ fn repetitions() {
     assert_eq!(translation.client, Some("198.51.100.1:40000".parse().unwrap()));
     assert_eq!(translation.variables.get("REMOTE_ADDR"), Some(&b"198.51.100.1"[..]));
     let head = String::from_utf8(translation.head).unwrap();
-    assert!(head.starts_with("GET /other HTTP/1.0\r\n"), "{head}");
+    assert!(head.starts_with("GET /other HTTP/1.0\r\nHOST: example.org:8443\r\n"), "{head}");
+    assert_eq!(head.matches("HOST").count(), 1, "{head}");
     assert!(head.ends_with("ACCEPT: a\r\nACCEPT: b\r\n\r\n"), "{head}");
 }
 
@@ -178,6 +174,14 @@ fn nothing_becomes_a_second_line() {
 }
 
 #[test]
+fn a_server_has_a_name_and_a_port() {
+    let empty: &[(&str, &[u8])] = &[("SERVER_NAME", b""), ("SERVER_PORT", b"")];
+    let variables = translate(&with(empty)).unwrap().variables;
+    assert_eq!(variables.get("SERVER_NAME"), Some(&b"example.org"[..]));
+    assert_eq!(variables.get("SERVER_PORT"), Some(&b"80"[..]));
+}
+
+#[test]
 fn a_request_needs_a_method_and_a_uri() {
     for variables in [
         &[][..],
@@ -197,9 +201,8 @@ fn paths(modifier1: u8, uri: &str, script_name: &str, path_info: Option<&str>) -
     variables.push(("SCRIPT_NAME", script_name.as_bytes()));
     variables.extend(path_info.map(|path| ("PATH_INFO", path.as_bytes())));
     let translation = translate_modified(modifier1, &variables).unwrap();
-    ["SCRIPT_NAME", "PATH_INFO"].map(|name| {
-        String::from_utf8(translation.variables.get(name).unwrap().to_vec()).unwrap()
-    })
+    ["SCRIPT_NAME", "PATH_INFO"]
+        .map(|name| String::from_utf8(translation.variables.get(name).unwrap().to_vec()).unwrap())
 }
 
 #[test]
