@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use ironhorn_unix::Monotonic;
 
+use crate::Protocol;
 use crate::application::Sender;
 use crate::body::Upload;
 use crate::response::Response;
@@ -27,6 +28,8 @@ pub(crate) struct Client {
     pub(crate) stream: Arc<Transport>,
     /// What is known of its requests before they come.
     pub(crate) sender: Sender,
+    /// What it is to speak.
+    pub(crate) protocol: Protocol,
     /// Index of the listener it came by.
     pub(crate) listener: usize,
 }

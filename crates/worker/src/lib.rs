@@ -22,6 +22,7 @@ mod exchange;
 mod file;
 mod health;
 mod output;
+mod packet;
 mod refuse;
 mod respond;
 mod response;
@@ -34,7 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ironhorn_http::Limits;
-use ironhorn_unix::{BoardSlot, Listener, Signals, State, WorkerEnd};
+use ironhorn_unix::{BoardSlot, Listener, Network, Signals, State, WorkerEnd};
 
 pub use access_log::AccessLog;
 pub use application::{
@@ -65,6 +66,8 @@ pub struct Options {
     pub max_requests: Option<u64>,
     /// A path that the loop answers itself: whether the worker is one to send requests to.
     pub health_path: Option<String>,
+    /// Who may connect where the uwsgi protocol is spoken; a unix socket isn't asked.
+    pub uwsgi_allow_from: Vec<Network>,
 }
 
 /// Where connections come from, and what is spoken there.
@@ -82,6 +85,8 @@ pub struct Entrance {
 pub enum Protocol {
     /// HTTP/1.1.
     Http,
+    /// The uwsgi protocol: one request a connection, answered in HTTP.
+    Uwsgi,
 }
 
 /// Everything a worker is given.

@@ -43,6 +43,10 @@ impl<A: Application> Service<A> {
         received: &[u8],
         refusal: Refusal,
     ) -> Next {
+        // No method begins with a NUL, and every uwsgi packet of nginx does: a mistake of an
+        // operator's, who will look for it in this answer.
+        let is_packet = refusal == Refusal::MethodInvalid && received.first() == Some(&0);
+        let refusal = if is_packet && !connection.served { Refusal::UwsgiOnHttp } else { refusal };
         log::debug!(peer:? = connection.client.sender.peer, status = refusal.status(), why:% = refusal,
             section = refusal.section(); "request refused");
         self.answer_refusal(connection, received, refusal.status(), &refusal.to_string())
@@ -80,7 +84,7 @@ impl<A: Application> Service<A> {
             access_log.add(&Entry {
                 request: None,
                 received,
-                peer: &client.sender.peer,
+                sender: &client.sender,
                 status,
                 response: None,
                 body_bytes: text.len() as u64 + 1, // LF

@@ -23,5 +23,6 @@ mod refusals;
 mod responses;
 mod streaming;
 mod timeouts;
+mod uwsgi;
 mod wear;
 mod writing;
