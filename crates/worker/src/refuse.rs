@@ -9,6 +9,7 @@ use std::time::Duration;
 use ironhorn_http::{Refusal, refusal_response};
 use ironhorn_unix::Monotonic;
 
+use crate::Protocol;
 use crate::access_log::Entry;
 use crate::application::Application;
 use crate::body::BodyError;
@@ -28,6 +29,8 @@ impl<A: Application> Service<A> {
         let received = match &mut connection.phase {
             Phase::Responding(_) => return self.lost(connection),
             Phase::Lingering { .. } => return Next::Close,
+            // Of a packet there is no line to be shown.
+            Phase::Head if connection.client.protocol == Protocol::Uwsgi => Vec::new(),
             Phase::Head => std::mem::take(&mut connection.buffer),
             Phase::Body(upload) => std::mem::take(&mut upload.head),
         };

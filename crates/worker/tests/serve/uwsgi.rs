@@ -235,13 +235,19 @@ fn a_packet_that_stops_is_waited_for_as_long_as_a_head() {
         options.header_timeout = Some(Duration::from_millis(50));
         options.body_timeout = Some(Duration::from_millis(50));
     };
-    let server = setup().options(limit).start(echo);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.log");
+    let server = setup().options(limit).access_log(r#""%(r)s" %(s)s"#, &path).start(echo);
     let bytes = request("POST", "/", &[("CONTENT_LENGTH", "5")]);
     for part in [&bytes[..1], &bytes[..bytes.len() - 1], &bytes] {
         let mut client = server.connect();
         assert_eq!(client.send(part).response().status, 408);
         client.is_closed();
     }
+    assert_eq!(
+        fs::read_to_string(&path).unwrap(),
+        "\"-\" 408\n\"-\" 408\n\"POST / HTTP/1.0\" 408\n"
+    );
     server.connect().is_closed();
     server.connect().send(&bytes[..9]).half_close().is_closed();
     assert_eq!(server.connect().send(get("/")).response().status, 200);
