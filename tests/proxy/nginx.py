@@ -1,8 +1,10 @@
-"""A real nginx with the configuration of examples/nginx.conf, changed only where a test needs it.
+"""A real nginx with the configuration of examples/nginx.conf or examples/nginx-uwsgi.conf, changed
+only where a test needs it.
 
 The test binds nginx's port and hands the socket over in the variable NGINX, as nginx does to itself
-when it upgrades its binary: no port is guessed. Nothing is retried: `proxy_next_upstream off` turns
-every broken connection to the server into a 502 that the client sees.
+when it upgrades its binary: no port is guessed. Nothing is retried: `proxy_next_upstream off` or
+`uwsgi_next_upstream off` turns every broken connection to the server into a 502 that the client
+sees.
 """
 
 from __future__ import annotations
@@ -12,13 +14,14 @@ import re
 import shutil
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.process import scaled, wait_until
 from harness.server import listen
 from harness.wire import Address
 
-EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "nginx.conf"
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 TEMPORARY = ("client_body", "proxy", "fastcgi", "scgi", "uwsgi")
 KEEP_ALIVE = (
     "keepalive 32;",
@@ -29,7 +32,10 @@ KEEP_ALIVE = (
 
 
 class Nginx:
-    """One nginx in a directory of its own, in front of the server at `upstream`."""
+    """One nginx in a directory of its own, in front of the server at `upstream`.
+
+    With `uwsgi`, which are lines for the location, it speaks the uwsgi protocol.
+    """
 
     def __init__(
         self,
@@ -37,6 +43,7 @@ class Nginx:
         upstream: Address,
         keep_alive: bool = False,
         static: Path | None = None,
+        uwsgi: Sequence[str] | None = None,
     ) -> None:
         directory.mkdir()
         self._directory = directory
@@ -44,12 +51,13 @@ class Nginx:
             # nginx leaves an inherited socket as it is, and wakes two workers for one connection.
             listener.setblocking(False)
             self.address: Address = listener.getsockname()[:2]
+            example = EXAMPLES / ("nginx.conf" if uwsgi is None else "nginx-uwsgi.conf")
             changes = {
                 **places(directory, self.address, static or directory),
-                **route(upstream, keep_alive),
+                **(route(upstream, keep_alive) if uwsgi is None else uwsgi_route(upstream, uwsgi)),
             }
             configuration = directory / "nginx.conf"
-            configuration.write_text(rewrite(EXAMPLE.read_text(), changes))
+            configuration.write_text(rewrite(example, changes))
             files = ["-p", directory, "-c", configuration, "-e", directory / "error.log"]
             self._process = subprocess.Popen(
                 [program(), *files, "-g", "daemon off;"],
@@ -87,25 +95,38 @@ def places(directory: Path, address: Address, static: Path) -> dict[str, str]:
     }
 
 
+def server_at(upstream: Address) -> str:
+    """An address as nginx writes it."""
+    if isinstance(upstream, tuple):
+        return f"{upstream[0]}:{upstream[1]}"
+    return f"unix:{os.fsdecode(upstream)}"
+
+
+def uwsgi_route(upstream: Address, lines: Sequence[str]) -> dict[str, str]:
+    """The way to a server that speaks uwsgi, by the lines that it stands for."""
+    location = " ".join(["uwsgi_pass app; uwsgi_next_upstream off;", *lines])
+    return {
+        r"^ {8}server localhost:3031 ": f"        server {server_at(upstream)} ",
+        r"^ {12}uwsgi_pass .*$": f"            {location}",
+    }
+
+
 def route(upstream: Address, keep_alive: bool) -> dict[str, str]:
     """The way to the server, by the lines that it stands for."""
-    if isinstance(upstream, tuple):
-        server = f"{upstream[0]}:{upstream[1]}"
-    else:
-        server = f"unix:{os.fsdecode(upstream)}"
     commented = {rf"# {re.escape(line)}$": line for line in KEEP_ALIVE} if keep_alive else {}
     return {
-        r"^ {8}server localhost:8000 ": f"        server {server} ",
+        r"^ {8}server localhost:8000 ": f"        server {server_at(upstream)} ",
         r"^ {12}proxy_pass .*$": "            proxy_pass http://app; proxy_next_upstream off;",
         **commented,
     }
 
 
-def rewrite(text: str, changes: dict[str, str]) -> str:
+def rewrite(example: Path, changes: dict[str, str]) -> str:
     """The text with every change made; what is to be changed must be there exactly once."""
+    text = example.read_text()
     for pattern, replacement in changes.items():
         text, count = re.subn(pattern, lambda _, new=replacement: new, text, flags=re.MULTILINE)
-        assert count == 1, f"{EXAMPLE} holds {pattern!r} {count} times"
+        assert count == 1, f"{example} holds {pattern!r} {count} times"
     return text
 
 

@@ -3,7 +3,7 @@
 //! The doc comment of a field is at once its rustdoc, its `--help` and its entry in the reference:
 //! the first paragraph is the summary, one line long, and the rest is the whole story.
 
-use crate::kind::{Form, Shape};
+use crate::kind::{Form, Prefixes, Shape};
 
 /// One setting as every reader and every document sees it.
 pub(crate) struct Setting {
@@ -113,6 +113,8 @@ impl Setting {
 pub(crate) trait Checked {
     fn form(&self) -> Form;
     fn allowed(&self) -> String;
+    /// What may stand before each item.
+    fn prefixes(&self) -> Option<Prefixes>;
     /// The item that is not allowed (`None`: the value as a whole is missing).
     fn check<'i>(&self, items: &'i [String]) -> Result<(), Option<&'i str>>;
 }
@@ -124,6 +126,10 @@ impl<S: Shape> Checked for S {
 
     fn allowed(&self) -> String {
         Shape::allowed(self)
+    }
+
+    fn prefixes(&self) -> Option<Prefixes> {
+        Shape::prefixes(self)
     }
 
     fn check<'i>(&self, items: &'i [String]) -> Result<(), Option<&'i str>> {

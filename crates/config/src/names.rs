@@ -79,6 +79,18 @@ pub(crate) fn unknown_flag(flag: &str) -> Problem {
     }
 }
 
+/// That of the `names` which may have been meant by `text`.
+pub(crate) fn similar_to(text: &str, names: &[&str]) -> Option<String> {
+    let distance = |name: &str| strsim::damerau_levenshtein(text, name);
+    let closest = names.iter().min_by_key(|name| distance(name))?;
+    (distance(closest) <= furthest(text)).then(|| (*closest).to_owned())
+}
+
+/// A third of the letters may be wrong: more is another word.
+fn furthest(text: &str) -> usize {
+    text.chars().count().div_ceil(3).min(3)
+}
+
 fn unknown(
     what: &'static str,
     key: &str,
@@ -87,8 +99,7 @@ fn unknown(
     if UNSUPPORTED.contains(&key) {
         return Problem::Unsupported;
     }
-    // A third of the letters may be wrong: more is another word.
-    let furthest = key.chars().count().div_ceil(3).min(3);
+    let furthest = furthest(key);
     let distance = |setting: &Setting| {
         let names = setting.other_names.iter().chain(setting.aliases).chain([&setting.key]);
         let distances = names.map(|name| strsim::damerau_levenshtein(key, &name.replace('-', "_")));

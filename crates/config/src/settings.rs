@@ -6,12 +6,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ironhorn_unix::Network;
+
 use crate::definition::{Reach, settings};
 use crate::kind::{
     AccessFormat, AccessLogFormat, Bind, Bytes, CacheRule, Choice, Control, ControlSocket,
     FileName, FilePath, Form, HeaderMap, Listen, Log, LogFile, LogFormat, LogLevel, Many, Mount,
-    Octal, One, Optional, Pair, Pairing, Routes, Seconds, SecondsOrOff, StaticMap, Switch,
-    Symlinks, Text, Threads, UrlPath, Whole, WholeOrOff, WorkerCount,
+    Networks, Octal, One, Optional, PROTOCOLS, Pair, Pairing, Protocol, Routes, Seconds,
+    SecondsOrOff, StaticMap, Switch, Symlinks, Text, Threads, UrlPath, Whole, WholeOrOff,
+    WorkerCount,
 };
 
 /// A day: a longer wait than that is a mistake in the unit.
@@ -124,9 +127,10 @@ settings! {
         /// Address to listen on; repeatable.
         ///
         /// `HOST:PORT` or `[V6]:PORT`, `unix:PATH`, `unix:@NAME` for Linux's abstract
-        /// sockets, or `fd://N` for a listening socket that is inherited. `http://` may
-        /// stand before it. In one text several are separated by commas. The variable PORT, if set, makes it
-        /// 0.0.0.0:$PORT.
+        /// sockets, or `fd://N` for a listening socket that is inherited. `http://` or
+        /// `uwsgi://` before it says what is spoken there, as does `uwsgi: ADDRESS` for
+        /// an item in YAML. In one text several are separated by commas. The variable
+        /// PORT, if set, makes it 0.0.0.0:$PORT.
         bind: Vec<Bind> = Many {
             kind: Listen,
             form: Form::List(&[',']),
@@ -136,6 +140,30 @@ settings! {
             short: Some('b'),
             other_names: &["address", "host", "listen", "port"],
             default: &["127.0.0.1:8000"],
+        }
+
+        /// What is spoken on addresses of `bind` that don't say it.
+        ///
+        /// `uwsgi` is what nginx speaks by uwsgi_pass, and Apache by mod_proxy_uwsgi. See
+        /// docs/moving-from-uwsgi.md.
+        protocol: Protocol = One(Choice(&PROTOCOLS)) => {
+            value: "http|uwsgi",
+            default: &["http"],
+        }
+
+        /// Who may connect where the uwsgi protocol is spoken; repeatable.
+        ///
+        /// Addresses, networks such as 10.0.0.0/8, or `*`: the proxies, which are
+        /// believed what they say of a client. Others are cut off at once. In one text
+        /// several are separated by commas. Unix sockets are guarded by their mode alone.
+        uwsgi_allow_from: Vec<Network> = Many {
+            kind: Networks,
+            form: Form::List(&[',']),
+            may_be_empty: true,
+        } => {
+            value: "NETWORK",
+            other_names: &["uwsgi_allow_ips"],
+            default: &["127.0.0.1", "::1"],
         }
 
         /// How many connections the kernel queues for each address.

@@ -129,7 +129,31 @@ fn item_of_a_list() {
             expected.trim_start_matches("expected ")
         ),
     );
+    yaml(
+        "bind:\n- a:1\n- uswgi: b:1\n",
+        r#"ironhorn.yaml:4: bind: uswgi: unknown protocol, did you mean "uwsgi"?"#,
+    );
+    yaml("bind: [{scgi: 'b:1'}]\n", "ironhorn.yaml:2: bind: scgi: unknown protocol");
+    yaml(
+        "bind:\n- uwsgi:\n    localhost:99999\n",
+        &format!(r#"ironhorn.yaml:4: bind: found "localhost:99999", {expected}"#),
+    );
+    yaml("bind:\n- uwsgi: [a]\n", &format!("ironhorn.yaml:3: bind: found a list, {expected}"));
+    yaml(
+        "bind:\n- {http: a, uwsgi: b}\n",
+        &format!("ironhorn.yaml:3: bind: found a mapping, {expected}"),
+    );
+    yaml(
+        "pythonpath:\n- {uwsgi: b}\n",
+        "ironhorn.yaml:3: pythonpath: found a mapping, expected the path of a directory",
+    );
     args(&["--bind", "fd://x"], &format!(r#"--bind: found "fd://x", {expected}"#));
+    args(&["--bind", "uwsgi://"], &format!(r#"--bind: found "uwsgi://", {expected}"#));
+    args(
+        &["--uwsgi-allow-from", "10.0.0.1/8"],
+        r#"--uwsgi-allow-from: found "10.0.0.1/8", expected an IP address, a network such as 10.0.0.0/8, or *"#,
+    );
+    yaml("protocol: uwsg\n", r#"ironhorn.yaml:2: protocol: found "uwsg", expected http or uwsgi"#);
     args(&["--bind="], &format!("--bind: found nothing, {expected}"));
     args(&["--bind=a:1,,b:1"], &format!(r#"--bind: found "", {expected}"#));
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use common::Start;
 use ironhorn_config::{
-    AccessLogFormat, Control, HeaderMap, LogFile, LogFormat, LogLevel, Stop, print_config,
+    AccessLogFormat, Bind, Control, HeaderMap, LogFile, LogFormat, LogLevel, Protocol, Stop,
+    print_config,
 };
 use proptest::prelude::*;
 
@@ -16,6 +17,9 @@ fn defaults() {
     let settings = Start::new(None, &[], &["shop.wsgi"]).resolved().settings;
     assert_eq!(settings.main_app(), "shop.wsgi");
     assert_eq!(settings.bind, ["127.0.0.1:8000".parse().unwrap()]);
+    assert_eq!(settings.protocol, Protocol::Http);
+    let allowed: Vec<_> = settings.uwsgi_allow_from.iter().map(ToString::to_string).collect();
+    assert_eq!(allowed, ["127.0.0.1", "::1"]);
     assert_eq!((settings.workers, settings.threads), (1, 1));
     assert_eq!(settings.timeout, Some(Duration::from_secs(30)));
     assert_eq!(settings.graceful_timeout, Duration::from_secs(30));
@@ -364,4 +368,28 @@ fn apps_are_mounted_or_named() {
     assert_eq!(apps("mount: {/a: x}", &["main"]), "main =main /a=x");
     assert_eq!(apps("mount: {/a: x, /: y}", &[]), "y =y /a=x");
     assert_eq!(apps("app: main", &["--mount=/a/=x", "--mount=/b=y"]), "main =main /a=x /b=y");
+}
+
+#[test]
+fn protocols() {
+    let start = Start::new(
+        Some(
+            "app: a\nprotocol: uwsgi\nbind:\n- a:1\n- uwsgi: unix:/run/a,b\n- {http: 'c:1'}\n- uwsgi://d:1\n",
+        ),
+        &[("IRONHORN_UWSGI_ALLOW_FROM", "10.0.0.0/8,::1")],
+        &[],
+    );
+    let resolved = start.resolved();
+    let bind: Vec<_> = resolved.settings.bind.iter().map(ToString::to_string).collect();
+    assert_eq!(bind, ["a:1", "uwsgi://unix:/run/a,b", "http://c:1", "uwsgi://d:1"]);
+    assert_eq!(resolved.settings.protocol, Protocol::Uwsgi);
+    assert_eq!(resolved.settings.uwsgi_allow_from.len(), 2);
+    // What is printed means the same.
+    let again = Start::new(Some(&print_config(&resolved)), &[], &[]).resolved().settings;
+    assert_eq!(again, resolved.settings);
+
+    let start = Start::new(None, &[], &["a", "-b", "uwsgi://:1", "--uwsgi-allow-from=*"]);
+    let settings = start.resolved().settings;
+    let uwsgi = Bind { protocol: Some(Protocol::Uwsgi), address: ":1".parse().unwrap() };
+    assert_eq!(settings.bind, [uwsgi]);
 }

@@ -88,6 +88,22 @@ pub enum Refusal {
     TrailerInvalid,
     /// Trailers beyond the limits of a head.
     TrailersTooLong,
+    /// What begins a uwsgi packet, where HTTP is spoken.
+    UwsgiOnHttp,
+    /// What begins an HTTP message, where the uwsgi protocol is spoken.
+    HttpOnUwsgi,
+    /// A uwsgi packet that is no request for WSGI.
+    ModifierUnknown,
+    /// The variables of a uwsgi packet don't fill it exactly.
+    PacketMalformed,
+    /// More variables in a uwsgi packet than [`MAX_VARIABLES`](crate::uwsgi::MAX_VARIABLES).
+    TooManyVariables,
+    /// The name of a variable is empty or has a NUL.
+    VariableName,
+    /// The value of a variable has a NUL.
+    VariableValue,
+    /// There is no REQUEST_METHOD or no REQUEST_URI.
+    VariableMissing,
 }
 
 impl Refusal {
@@ -158,6 +174,30 @@ impl Refusal {
             Self::ChunkEndMissing => (400, "RFC 9112 §7.1", "chunk is not followed by CRLF"),
             Self::TrailerInvalid => (400, "RFC 9112 §7.1.2", "malformed trailer field"),
             Self::TrailersTooLong => (431, "RFC 9112 §7.1.2", "trailers are too long"),
+            Self::UwsgiOnHttp => (
+                400,
+                "RFC 9110 §9.1",
+                "this looks like the uwsgi protocol, but HTTP is spoken here: \
+                 use proxy_pass in nginx, or listen with uwsgi://",
+            ),
+            Self::HttpOnUwsgi => (
+                400,
+                "uwsgi protocol",
+                "this looks like HTTP, but the uwsgi protocol is spoken here: \
+                 use uwsgi_pass in nginx, or listen without uwsgi://",
+            ),
+            Self::ModifierUnknown => {
+                (400, "uwsgi protocol", "neither modifier1 0 nor 30, or a modifier2")
+            }
+            Self::PacketMalformed => {
+                (400, "uwsgi protocol", "lengths of variables don't add up to the packet's")
+            }
+            Self::TooManyVariables => (431, "uwsgi protocol", "too many variables"),
+            Self::VariableName => {
+                (400, "uwsgi protocol", "name of a variable is empty or has a NUL")
+            }
+            Self::VariableValue => (400, "uwsgi protocol", "NUL in the value of a variable"),
+            Self::VariableMissing => (400, "uwsgi protocol", "no REQUEST_METHOD or no REQUEST_URI"),
         }
     }
 }

@@ -127,6 +127,7 @@ mod lines;
 mod request;
 mod response;
 mod target;
+pub mod uwsgi;
 
 pub use chunked::MAX_EXTENSION;
 pub use connection::{BodyEvent, Connection, Received};

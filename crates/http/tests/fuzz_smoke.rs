@@ -32,9 +32,14 @@ fn connection() {
     run("connection", targets::connection);
 }
 
+#[test]
+fn uwsgi() {
+    run("uwsgi", targets::uwsgi);
+}
+
 fn run(name: &str, target: fn(&[u8])) {
     let seed = env::var("IRONHORN_FUZZ_SEED").map_or(1, |seed| seed.parse().unwrap());
-    let corpus = corpus(name == "chunked");
+    let corpus = if name == "uwsgi" { packets() } else { corpus(name == "chunked") };
     let mut random = Random(seed);
     let inputs = corpus.len() + ROUNDS;
     for round in 0..inputs {
@@ -70,6 +75,19 @@ fn corpus(bodies: bool) -> Vec<Vec<u8>> {
         })
         .filter(|input| (1..=LONGEST).contains(&input.len()))
         .collect()
+}
+
+/// The files of tests/requests/uwsgi.
+fn packets() -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/requests/uwsgi");
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "uwsgi"))
+        .collect();
+    files.sort();
+    let inputs = files.iter().map(|file| fs::read(file).unwrap());
+    inputs.filter(|input| (1..=LONGEST).contains(&input.len())).collect()
 }
 
 /// One file, changed in a few places; pieces of others may be put in.

@@ -64,6 +64,7 @@ pub(crate) fn preload(
 pub(crate) fn entrance(shared: generation::Entrance) -> Option<Entrance> {
     let protocol = match shared.protocol {
         ironhorn_config::Protocol::Http => Protocol::Http,
+        ironhorn_config::Protocol::Uwsgi => Protocol::Uwsgi,
     };
     Some(Entrance { listener: Arc::new(Rc::into_inner(shared.listener)?), protocol })
 }
@@ -313,6 +314,7 @@ fn worker_options(settings: &Settings) -> Options {
         max_requests: settings.max_requests.map(|least| drawn(least, settings.max_requests_jitter)),
         health_path: settings.health_path.clone(),
         static_files: None,
+        uwsgi_allow_from: settings.uwsgi_allow_from.clone(),
     }
 }
 

@@ -4,10 +4,12 @@
 //! each request and never reused, since apps keep their environ. Keys are made once a worker, so
 //! their hashes are too.
 //!
-//! Two things differ from a plain translation of the request:
+//! Three things differ from a plain translation of the request:
 //! - A chunked body is whole before the app runs, so its length is known: `CONTENT_LENGTH` says it
 //!   and `HTTP_TRANSFER_ENCODING` is left out. Frameworks that read by `CONTENT_LENGTH` alone would
 //!   take the body for empty otherwise, and none has to undo a coding that is gone.
+//! - What a proxy says by the uwsgi protocol stands in the environ as it is, over what the request
+//!   itself would say: that is the proxy's client's, its server and its paths.
 //! - `Proxy` has no key: `HTTP_PROXY` is how a CGI program's libraries find their outgoing proxy
 //!   (CVE-2016-5385).
 
@@ -154,6 +156,9 @@ impl<'py> Environs<'py> {
             let host = head.authority().map(values::without_user).or_else(|| head.field("host"));
             set_server(&environ, host.unwrap_or_default())?;
         }
+        for (name, value) in request.sender.variables.iter() {
+            environ.set_item(self.names.variable(py, name)?, latin1(py, value)?)?;
+        }
         Ok(environ)
     }
 
@@ -170,6 +175,10 @@ impl<'py> Environs<'py> {
             }
         };
         environ.set_item(intern!(py, "REMOTE_ADDR"), address)?;
+        // None was told.
+        if peer.port() == 0 {
+            return Ok(());
+        }
         environ.set_item(intern!(py, "REMOTE_PORT"), decimal(py, peer.port())?)
     }
 

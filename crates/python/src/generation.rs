@@ -55,7 +55,8 @@ impl Generation {
             };
             match bound {
                 Ok(listener) => {
-                    generation.entrances.push(Entrance { listener, protocol: *protocol })
+                    let protocol = protocol.unwrap_or(settings.protocol);
+                    generation.entrances.push(Entrance { listener, protocol });
                 }
                 Err(error) => {
                     generation.unlink_unless_in(living);

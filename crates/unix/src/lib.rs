@@ -34,6 +34,7 @@ mod examine;
 mod fork;
 mod limits;
 mod memory;
+mod network;
 mod notify;
 mod pidfile;
 mod privileges;
@@ -71,6 +72,7 @@ pub use fork::{
 };
 pub use limits::{open_files, raise_open_files};
 pub use memory::{Memory, OomKills};
+pub use network::{Network, NetworkError};
 pub use notify::Notifier;
 pub use pidfile::{Pidfile, PidfileError};
 pub use privileges::{Identity, IdentityError, set_umask};

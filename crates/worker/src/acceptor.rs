@@ -100,7 +100,7 @@ impl Acceptor {
 
     /// Takes one connection from the queue of a listener.
     pub(crate) fn accept(&mut self, index: usize, now: Monotonic) -> Accepted {
-        let listener = &self.entrances[index].listener;
+        let Entrance { listener, protocol } = &self.entrances[index];
         match listener.accept() {
             Ok((stream, peer)) => {
                 self.taken += 1;
@@ -110,7 +110,8 @@ impl Acceptor {
                 let stream = Arc::new(Transport::plain(stream));
                 Accepted::Client(Client {
                     stream,
-                    sender: Sender { peer, secure: false },
+                    sender: Sender::of(peer),
+                    protocol: *protocol,
                     listener: index,
                 })
             }

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use ironhorn_http::ResponseHead;
+use ironhorn_http::uwsgi::Variables;
 use ironhorn_unix::Peer;
 
 /// Runs an app for a worker.
@@ -55,6 +56,15 @@ pub struct Sender {
     pub peer: Peer,
     /// Whether its way here was encrypted: `https`.
     pub secure: bool,
+    /// What a proxy that speaks the uwsgi protocol says of it, for the app as it is.
+    pub variables: Variables,
+}
+
+impl Sender {
+    /// Who is at the other end, and nothing else is known.
+    pub fn of(peer: Peer) -> Self {
+        Self { peer, secure: false, variables: Variables::default() }
+    }
 }
 
 /// The content of a request, whole.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use ironhorn_unix::{Answer, Monotonic};
 
+use crate::Protocol;
 use crate::application::Sender;
 use crate::body::Upload;
 use crate::response::Response;
@@ -28,6 +29,8 @@ pub(crate) struct Client {
     pub(crate) stream: Arc<Transport>,
     /// What is known of its requests before they come.
     pub(crate) sender: Sender,
+    /// What it is to speak.
+    pub(crate) protocol: Protocol,
     /// Index of the listener it came by.
     pub(crate) listener: usize,
 }

@@ -337,6 +337,9 @@ impl<'a, A: Application> Loop<'a, A> {
 
     /// A new connection is read from at once: its request has often arrived already.
     pub(crate) fn open(&mut self, client: Client) {
+        if !self.service.admits(&client) {
+            return;
+        }
         let entry = self.connections.vacant_entry();
         let key = entry.key();
         if self.uses.len() <= key {

@@ -23,6 +23,7 @@ mod file;
 mod health;
 mod output;
 mod pace;
+mod packet;
 mod refuse;
 mod respond;
 mod response;
@@ -37,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ironhorn_http::Limits;
-use ironhorn_unix::{BoardSlot, Listener, Signals, State, WorkerEnd};
+use ironhorn_unix::{BoardSlot, Listener, Network, Signals, State, WorkerEnd};
 
 pub use access_log::AccessLog;
 pub use application::{
@@ -76,6 +77,8 @@ pub struct Options {
     pub health_path: Option<String>,
     /// What the loop answers from files, after that path.
     pub static_files: Option<Arc<StaticFiles>>,
+    /// Who may connect where the uwsgi protocol is spoken; a unix socket isn't asked.
+    pub uwsgi_allow_from: Vec<Network>,
 }
 
 /// Where connections come from, and what is spoken there.
@@ -93,6 +96,8 @@ pub struct Entrance {
 pub enum Protocol {
     /// HTTP/1.1.
     Http,
+    /// The uwsgi protocol: one request a connection, answered in HTTP.
+    Uwsgi,
 }
 
 /// Everything a worker is given.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ironhorn_http::{Refusal, refusal_response};
 use ironhorn_unix::Monotonic;
 
+use crate::Protocol;
 use crate::access_log::Entry;
 use crate::application::Application;
 use crate::body::BodyError;
@@ -28,6 +29,8 @@ impl<A: Application> Service<A> {
         let received = match &mut connection.phase {
             Phase::Responding(_) => return self.lost(connection),
             Phase::Lingering { .. } => return Next::Close,
+            // Of a packet there is no line to be shown.
+            Phase::Head if connection.client.protocol == Protocol::Uwsgi => Vec::new(),
             Phase::Head => std::mem::take(&mut connection.buffer),
             Phase::Body(upload) => std::mem::take(&mut upload.head),
         };
@@ -43,6 +46,10 @@ impl<A: Application> Service<A> {
         received: &[u8],
         refusal: Refusal,
     ) -> Next {
+        // No method begins with a NUL, and every uwsgi packet of nginx does: a mistake of an
+        // operator's, who will look for it in this answer.
+        let is_packet = refusal == Refusal::MethodInvalid && received.first() == Some(&0);
+        let refusal = if is_packet && !connection.served { Refusal::UwsgiOnHttp } else { refusal };
         log::debug!(peer:? = connection.client.sender.peer, status = refusal.status(), why:% = refusal,
             section = refusal.section(); "request refused");
         self.answer_refusal(connection, received, refusal.status(), &refusal.to_string())
@@ -80,7 +87,7 @@ impl<A: Application> Service<A> {
             access_log.add(&Entry {
                 request: None,
                 received,
-                peer: &client.sender.peer,
+                sender: &client.sender,
                 status,
                 response: None,
                 body_bytes: text.len() as u64 + 1, // LF

@@ -217,7 +217,7 @@ impl<A: Application> Service<A> {
             access_log.add(&Entry {
                 request: Some(head),
                 received: b"",
-                peer: &client.sender.peer,
+                sender: &client.sender,
                 status: if expired { GATEWAY_TIMEOUT } else { wire.head.status() },
                 response: (!expired).then_some(&wire.head),
                 body_bytes: wire.body_bytes,

@@ -13,13 +13,13 @@ use ironhorn_http::{
 };
 use ironhorn_unix::{BoardLane, BoardSlot, Monotonic};
 
-use crate::Options;
 use crate::access_log::AccessLog;
 use crate::application::{Application, Body};
 use crate::body::{Memory, Spool, Upload};
 use crate::connection::{Connection, Phase};
 use crate::pace::is_too_slow;
 use crate::wire::HeadContext;
+use crate::{Options, Protocol};
 
 /// Requests of one connection that are served before the others get a turn.
 const REQUESTS_A_TURN: usize = 16;
@@ -70,11 +70,13 @@ pub(crate) struct Service<A: Application> {
     memory: Memory,
     /// The memory of the last response's head.
     pub(crate) spare_head: ResponseHead,
+    /// Connections of those that may not speak uwsgi here.
+    pub(crate) strangers: u64,
 }
 
 /// How far a step has brought a connection: how many bytes it consumed, and what is next, `None`
 /// being the next request.
-type Step = (usize, Option<Next>);
+pub(crate) type Step = (usize, Option<Next>);
 
 impl<A: Application> Service<A> {
     pub(crate) fn new(
@@ -98,6 +100,7 @@ impl<A: Application> Service<A> {
             dates: DateCache::new(),
             memory: Memory::default(),
             spare_head: ResponseHead::default(),
+            strangers: 0,
         };
         service.begin_turn(now);
         service
@@ -221,6 +224,9 @@ impl<A: Application> Service<A> {
 
     /// One request from its head on.
     fn take_head(&mut self, connection: &mut ConnectionOf<A>, input: &[u8]) -> Step {
+        if connection.client.protocol == Protocol::Uwsgi {
+            return self.take_packet(connection, input);
+        }
         let mut storage = FieldStorage::new();
         let limits = &self.around.options.limits;
         let head = match connection.http.receive_head(input, &mut storage, limits) {
@@ -231,9 +237,22 @@ impl<A: Application> Service<A> {
             }
         };
         let (bytes, rest) = input.split_at(head.head_len);
+        let (consumed, next) = self.take_request(connection, &head, bytes, rest);
+        (bytes.len() + consumed, next)
+    }
+
+    /// One request whose head is there, as `bytes`, and the start of its body in `rest`; returns how
+    /// many of these are done with.
+    pub(crate) fn take_request(
+        &mut self,
+        connection: &mut ConnectionOf<A>,
+        head: &Head<'_, '_>,
+        bytes: &[u8],
+        rest: &[u8],
+    ) -> Step {
+        let limits = &self.around.options.limits;
         if matches!(head.body, BodyLength::None) {
-            let next = self.serve(connection, &head, bytes, Body::Empty, !rest.is_empty());
-            return (bytes.len(), next);
+            return (0, self.serve(connection, head, bytes, Body::Empty, !rest.is_empty()));
         }
         if head.expects_continue && rest.is_empty() {
             // A socket that can't take 25 bytes now belongs to a client that will learn of the
@@ -244,15 +263,15 @@ impl<A: Application> Service<A> {
         match spool.receive(&mut connection.http, rest, limits) {
             Ok(arrived) if arrived.whole => {
                 let more = arrived.consumed < rest.len();
-                let next = self.serve_spooled(connection, &head, bytes, spool, more);
-                (bytes.len() + arrived.consumed, next)
+                let next = self.serve_spooled(connection, head, bytes, spool, more);
+                (arrived.consumed, next)
             }
             Ok(arrived) => {
                 let (head, began) = (bytes.to_vec(), self.turn_began);
                 connection.phase = Phase::Body(Box::new(Upload { head, began, spool }));
-                (bytes.len() + arrived.consumed, Some(Next::Wait))
+                (arrived.consumed, Some(Next::Wait))
             }
-            Err(error) => (input.len(), Some(self.refuse_body(connection, bytes, error))),
+            Err(error) => (rest.len(), Some(self.refuse_body(connection, bytes, error))),
         }
     }
 

@@ -4,12 +4,14 @@
 //! [`Many`]. Both are plain constants in the table of settings.
 
 mod bind;
+mod network;
 mod number;
 mod route;
 mod text;
 
-pub(crate) use bind::Listen;
 pub use bind::{Bind, Protocol};
+pub(crate) use bind::{Listen, PROTOCOLS, Prefixes};
+pub(crate) use network::Networks;
 pub(crate) use number::{
     Bytes, Octal, Seconds, SecondsOrOff, Threads, Whole, WholeOrOff, WorkerCount,
 };
@@ -28,6 +30,11 @@ pub(crate) trait Kind {
 
     /// What is allowed, to follow "expected".
     fn allowed(&self) -> String;
+
+    /// What may stand before it.
+    fn prefixes(&self) -> Option<Prefixes> {
+        None
+    }
 }
 
 /// What a value looks like in each source.
@@ -82,6 +89,11 @@ pub(crate) trait Shape {
 
     /// What is allowed, to follow "expected".
     fn allowed(&self) -> String;
+
+    /// What may stand before each text.
+    fn prefixes(&self) -> Option<Prefixes> {
+        None
+    }
 }
 
 /// Exactly one text.
@@ -171,5 +183,9 @@ impl<K: Kind> Shape for Many<K> {
 
     fn allowed(&self) -> String {
         self.kind.allowed()
+    }
+
+    fn prefixes(&self) -> Option<Prefixes> {
+        self.kind.prefixes()
     }
 }

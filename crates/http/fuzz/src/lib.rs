@@ -5,9 +5,12 @@
 
 #[path = "../../tests/drive/mod.rs"]
 mod drive;
+#[path = "../../tests/packet/mod.rs"]
+mod packet;
 
 use drive::drive;
-use ironhorn_http::{FieldStorage, Limits, Request, Version, headers};
+use ironhorn_http::uwsgi::{Packet, Translation};
+use ironhorn_http::{FieldStorage, Limits, Received, Request, Version, headers};
 
 /// One head: whatever is accepted must be as strict as promised.
 pub fn request(data: &[u8]) {
@@ -47,6 +50,22 @@ pub fn chunked(data: &[u8]) {
 /// A connection's bytes, in pieces.
 pub fn connection(data: &[u8]) {
     cut_up(data, 0);
+}
+
+/// A connection on which uwsgi is spoken, in pieces: what is accepted is one head.
+pub fn uwsgi(data: &[u8]) {
+    let whole = packet::outcome(data, [data.len()]);
+    assert_eq!(packet::outcome(data, 0..=data.len()), whole, "byte by byte");
+    assert_eq!(packet::outcome(data, cuts(data, 0)), whole, "in pieces");
+    let Ok(Received::Complete(packet)) = Packet::receive(data) else { return };
+    let Ok(translation) = Translation::of(&packet) else { return };
+    let head = &translation.head;
+    let end = head.windows(4).position(|end| end == b"\r\n\r\n");
+    assert_eq!(end, Some(head.len() - 4), "end of the head");
+    for (name, _) in translation.variables.iter() {
+        assert!(!name.starts_with(b"UWSGI_") && !name.starts_with(b"wsgi."), "orders");
+    }
+    request(head);
 }
 
 /// The outcome must not depend on how the bytes after the first `start` are cut up.

@@ -156,8 +156,8 @@ TABLE: dict[str, Fate] = {
     "proxy_allow_ips": Missing(
         "the PROXY protocol is not supported in this version", (None, "127.0.0.1,::1", "127.0.0.1")
     ),
-    "protocol": Refused("only HTTP is spoken", (None, "http")),
-    "uwsgi_allow_ips": Missing("only HTTP is spoken", (None, "127.0.0.1,::1", "127.0.0.1")),
+    "protocol": Mapped("protocol", word),
+    "uwsgi_allow_ips": Mapped("uwsgi_allow_from", address_list, "networks too"),
     "http_protocols": _TLS,
     "http2_cleartext": _HTTP2,
     "http2_max_concurrent_streams": _HTTP2,

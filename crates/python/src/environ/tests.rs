@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::testing::{self, with_request};
+use ironhorn_http::Received;
+use ironhorn_http::uwsgi::{Packet, Translation};
 use ironhorn_worker::Sender;
 
 fn constants<'py>(py: Python<'py>) -> Constants<'py> {
@@ -50,6 +52,98 @@ fn what_came_encrypted_is_https() {
                 assert_eq!(get(&environ, "wsgi.url_scheme").as_deref(), Some(scheme));
             }
         });
+    });
+}
+
+/// The environ of a request by the uwsgi protocol.
+fn of_packet(variables: &[(&str, &str)], local: Local, check: impl FnOnce(&Bound<'_, PyDict>)) {
+    let given = [("REQUEST_METHOD", "GET"), ("REQUEST_URI", "/a%2520b?c=d"), ("HTTP_HOST", "h:8")];
+    let texts = given.iter().chain(variables).flat_map(|(name, value)| [*name, *value]);
+    let encoded: Vec<u8> = texts
+        .flat_map(|text| {
+            [&u16::try_from(text.len()).unwrap().to_le_bytes(), text.as_bytes()].concat()
+        })
+        .collect();
+    let [low, high] = u16::try_from(encoded.len()).unwrap().to_le_bytes();
+    let bytes = [&[0, low, high, 0], &encoded[..]].concat();
+    let Ok(Received::Complete(packet)) = Packet::receive(&bytes) else { panic!("no packet") };
+    let Translation { head, variables, client, secure } = Translation::of(&packet).unwrap();
+    Python::initialize();
+    Python::attach(|py| {
+        let mut environs = Environs::new(py, &[local], HeaderMap::Drop, &constants(py)).unwrap();
+        with_request(&head, &client.map_or(peer(), Peer::Inet), |request| {
+            let sender = Sender { secure, variables, ..request.sender.clone() };
+            let request = Request { sender: &sender, ..*request };
+            let Ok(environ) = environs.build(&request, 0) else { panic!("no environ") };
+            check(&environ);
+        });
+    });
+}
+
+#[test]
+fn what_a_proxy_says_stands_as_it_is() {
+    let said = [
+        ("QUERY_STRING", "rewritten"),
+        ("PATH_INFO", "/app/a%20b"),
+        ("SCRIPT_NAME", "/app"),
+        ("SERVER_NAME", "example.org"),
+        ("SERVER_PORT", "443"),
+        ("SERVER_PROTOCOL", "HTTP/2.0"),
+        ("REMOTE_ADDR", "2001:db8::1"),
+        ("REMOTE_PORT", "4711"),
+        ("REMOTE_USER", "ada"),
+        ("HTTPS", "on"),
+        ("DOCUMENT_ROOT", "/srv"),
+        ("GEOIP_COUNTRY", "DE"),
+        ("SSL_CLIENT_CERT", "a\n\tb"),
+        ("HTTP_X_FORWARDED_FOR", "192.0.2.1"),
+        ("HTTP_CONNECTION", "keep-alive"),
+    ];
+    let unix = Local::Unix("/run/app.sock".into());
+    for local in [inet(), unix] {
+        of_packet(&said, local, |environ| {
+            for (name, value) in said {
+                let value = if name == "PATH_INFO" { "/a%20b" } else { value };
+                assert_eq!(get(environ, name).as_deref(), Some(value), "{name}");
+            }
+            assert_eq!(get(environ, "wsgi.url_scheme").as_deref(), Some("https"));
+            assert_eq!(get(environ, "REQUEST_URI").as_deref(), Some("/a%2520b?c=d"));
+            assert_eq!(get(environ, "RAW_URI").as_deref(), Some("/a%2520b?c=d"));
+            assert_eq!(get(environ, "HTTP_HOST").as_deref(), Some("h:8"));
+        });
+    }
+}
+
+#[test]
+fn what_a_proxy_does_not_say_is_as_for_http() {
+    of_packet(&[], Local::Unix("/run/app.sock".into()), |environ| {
+        for (name, value) in [
+            ("PATH_INFO", "/a%20b"),
+            ("SCRIPT_NAME", ""),
+            ("QUERY_STRING", "c=d"),
+            ("SERVER_NAME", "h"),
+            ("SERVER_PORT", "8"),
+            ("SERVER_PROTOCOL", "HTTP/1.0"),
+            ("wsgi.url_scheme", "http"),
+            ("REMOTE_ADDR", "192.0.2.7"),
+        ] {
+            assert_eq!(get(environ, name).as_deref(), Some(value), "{name}");
+        }
+    });
+    // An address without a port.
+    of_packet(&[("REMOTE_ADDR", "192.0.2.9")], inet(), |environ| {
+        assert_eq!(get(environ, "REMOTE_ADDR").as_deref(), Some("192.0.2.9"));
+        assert_eq!(get(environ, "REMOTE_PORT"), None);
+    });
+}
+
+#[test]
+fn orders_to_the_server_are_not_in_the_environ() {
+    let orders = ["UWSGI_FILE", "UWSGI_SETENV", "UWSGI_SCHEME", "ironhorn.new", "HTTP_PROXY"];
+    let said = orders.map(|name| (name, "x"));
+    of_packet(&[said.as_slice(), &[("wsgi.url_scheme", "gopher")]].concat(), inet(), |environ| {
+        assert!(orders.iter().all(|name| get(environ, name).is_none()));
+        assert_eq!(get(environ, "wsgi.url_scheme").as_deref(), Some("http"));
     });
 }
 

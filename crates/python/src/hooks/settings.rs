@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ironhorn_config::{AccessLogFormat, HeaderMap, LogFile, LogLevel, Settings};
+use ironhorn_config::{AccessLogFormat, HeaderMap, LogFile, LogLevel, Protocol, Settings};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -21,6 +21,15 @@ pub(super) fn shown<'py>(py: Python<'py>, settings: &Settings) -> PyResult<Bound
     s.env.iter().try_for_each(|(name, value)| env.set_item(name, value))?;
     shown.set_item("env", env)?;
     shown.set_item("bind", s.bind.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    shown.set_item(
+        "protocol",
+        match s.protocol {
+            Protocol::Http => "http",
+            Protocol::Uwsgi => "uwsgi",
+        },
+    )?;
+    let allowed: Vec<_> = s.uwsgi_allow_from.iter().map(ToString::to_string).collect();
+    shown.set_item("uwsgi_allow_from", allowed)?;
     shown.set_item("backlog", s.backlog)?;
     shown.set_item("workers", s.workers)?;
     shown.set_item("threads", s.threads)?;

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant, SystemTime};
 use ironhorn_http::ResponseHead;
 use ironhorn_unix::{Fate, Links, Peer, Sink};
 
+use crate::application::Sender;
+
 pub use format::{Format, FormatError};
 
 /// The error log learns of lost lines this often at most.
@@ -29,7 +31,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) request: Option<&'a ironhorn_http::Request<'a, 'a>>,
     /// The start of what was received, for a request that was refused.
     pub(crate) received: &'a [u8],
-    pub(crate) peer: &'a Peer,
+    pub(crate) sender: &'a Sender,
     pub(crate) status: u16,
     pub(crate) response: Option<&'a ResponseHead>,
     /// Bytes of the response body that were handed to the socket.
@@ -88,7 +90,7 @@ impl AccessLog {
         self.add(&Entry {
             request: None,
             received: request.as_bytes(),
-            peer: &Peer::Unix,
+            sender: &Sender::of(Peer::Unix),
             status,
             response: None,
             body_bytes: 0,

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use ironhorn_http::{Limits, Version};
 use ironhorn_unix::{
-    Address, BindOptions, Board, BoardSlot, Listener, Local, MasterEnd, Peer, Received, Signal,
-    Signals, State, ToMaster, ToWorker, answer_examinations, channel,
+    Address, BindOptions, Board, BoardSlot, Listener, Local, MasterEnd, Network, Peer, Received,
+    Signal, Signals, State, ToMaster, ToWorker, answer_examinations, channel,
 };
 use ironhorn_worker::access_log::Format;
 use ironhorn_worker::{
     AccessLog, Application, Body, Chunks, Context, Entrance, Exchange, Failed, Left, Options,
-    Protocol, Reply, Request, Stream, run,
+    Protocol, Reply, Request, Sender, Stream, run,
 };
 
 use crate::client::Client;
@@ -38,6 +38,7 @@ pub(crate) struct Asked {
     pub(crate) body: Vec<u8>,
     pub(crate) spooled: bool,
     pub(crate) peer: Peer,
+    pub(crate) sender: Sender,
     pub(crate) listener: usize,
 }
 
@@ -167,6 +168,7 @@ where
             body,
             spooled,
             peer: request.sender.peer,
+            sender: request.sender.clone(),
             listener: request.listener,
         };
         (self.call)(&asked, exchange)
@@ -233,6 +235,7 @@ pub(crate) struct Setup {
     access_log: Option<AccessLog>,
     signals: Vec<Signal>,
     examined: bool,
+    protocol: Protocol,
 }
 
 impl Setup {
@@ -251,9 +254,17 @@ impl Setup {
             max_requests: None,
             health_path: None,
             static_files: None,
+            uwsgi_allow_from: vec![Network::All],
         };
         let addresses = vec!["127.0.0.1:0".parse().unwrap()];
-        Self { options, addresses, access_log: None, signals: Vec::new(), examined: false }
+        Self {
+            options,
+            addresses,
+            access_log: None,
+            signals: Vec::new(),
+            examined: false,
+            protocol: Protocol::Http,
+        }
     }
 
     pub(crate) fn options(mut self, change: impl FnOnce(&mut Options)) -> Self {
@@ -269,6 +280,13 @@ impl Setup {
 
     pub(crate) fn listeners(mut self, addresses: Vec<Address>) -> Self {
         self.addresses = addresses;
+        self
+    }
+
+    /// All listeners speak the uwsgi protocol.
+    #[allow(dead_code, reason = "not for all that share this file")]
+    pub(crate) fn uwsgi(mut self) -> Self {
+        self.protocol = Protocol::Uwsgi;
         self
     }
 
@@ -328,10 +346,7 @@ impl Setup {
                 options: self.options,
                 entrances: listeners
                     .into_iter()
-                    .map(|listener| Entrance {
-                        listener: listener.into(),
-                        protocol: Protocol::Http,
-                    })
+                    .map(|listener| Entrance { listener: listener.into(), protocol: self.protocol })
                     .collect(),
                 channel,
                 signals: &mut signals,

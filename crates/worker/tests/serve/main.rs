@@ -24,5 +24,6 @@ mod responses;
 mod static_files;
 mod streaming;
 mod timeouts;
+mod uwsgi;
 mod wear;
 mod writing;
