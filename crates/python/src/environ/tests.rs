@@ -74,7 +74,7 @@ fn of_packet(variables: &[(&str, &str)], local: Local, check: impl FnOnce(&Bound
         with_request(&head, &client.map_or(peer(), Peer::Inet), |request| {
             let sender = Sender { secure, variables, ..request.sender.clone() };
             let request = Request { sender: &sender, ..*request };
-            let Ok(environ) = environs.build(&request, 0) else { panic!("no environ") };
+            let Ok(environ) = environs.build(&request, 0, None) else { panic!("no environ") };
             check(&environ);
         });
     });
