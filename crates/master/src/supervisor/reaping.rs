@@ -13,7 +13,7 @@ use crate::{
     ExitCode,
     black_box::{Death, Lost, Remains},
     fleet::Event,
-    report::{Reason, Report, Who},
+    report::{Reason, Report, Seconds, Who},
 };
 
 /// A process that the kernel has killed is reaped within this, once the counter was seen to move.
@@ -136,7 +136,7 @@ impl Supervisor<'_> {
         let Some(generation) = self.fleet.generation_of(nr) else { return };
         let Lost { request, age } = lost;
         if status.is_none() {
-            warn!(worker = nr, generation, request, age:? = age; "request lost");
+            warn!(worker = nr, generation, request, age:% = Seconds(*age); "request lost");
         }
         self.host.request_lost(generation, request, *age, status);
     }
