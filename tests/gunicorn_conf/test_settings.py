@@ -240,3 +240,28 @@ def test_a_broken_one_changes_nothing(site, text: str) -> None:
     assert server.get("/hello").status == 200
     os.kill(worker, signal.SIGKILL)
     assert site.wait_noted("child_exit")["cfg"] == 1
+
+
+@pytest.mark.alone
+def test_one_that_hangs_at_a_reload_changes_nothing(site) -> None:
+    site.write("workers = 1\n")
+    server = site.serve()
+    server.allow_log("reload failed")
+    site.write("import threading\nworkers = 1\nthreading.Event().wait()\n")
+    server.send(signal.SIGHUP)
+    told = r"reload failed.*gunicorn.conf.py: line 3: it did not end within 10 s \(raised in "
+    server.log.wait_for_line(told, 20)
+    assert server.get("/hello").status == 200
+    assert server.stop() == 0
+
+
+def test_a_stop_does_not_wait_for_one_that_hangs(site) -> None:
+    site.write("workers = 1\n")
+    server = site.serve()
+    server.allow_log("reload failed")
+    site.write("import threading\n_note('hangs')\nthreading.Event().wait()\n")
+    text = (site.stage.directory / "gunicorn.conf.py").read_text()
+    (site.stage.directory / "gunicorn.conf.py").write_text(text[text.index("import json") :] + text)
+    server.send(signal.SIGHUP)
+    wait_until(lambda: site.noted("hangs"))
+    assert server.stop() == 0

@@ -38,6 +38,8 @@ class Adapter:
     keeps_alive = True
     recycles_within = 15.0
     """How long it may take, under load, until a worker was recycled."""
+    reloads_for = 200.0
+    """How many seconds are spent on a thousand reloads, at most."""
     upgrade_signal: signal.Signals | None = None
     config_name = ""
     sound = "workers = 2\n"
@@ -72,6 +74,7 @@ class Ironhorn(Adapter):
 
     name = "ironhorn"
     title = "Ironhorn"
+    reloads_for = 1300.0  # Each has a second in which the new code is to live.
     upgrade_signal = signal.SIGUSR2
     config_name = "ironhorn.yaml"
     sound = "workers: 2\n"

@@ -26,7 +26,7 @@ use crate::hooks::{Conf, Confs, Hooks, HooksError};
 use crate::systemd::{Other, Systemd};
 use crate::upgrade::{self, Succession, with_suffix, without_suffix};
 use crate::watch::{Plan, SourceWatch};
-use crate::{boot, check, daemon, logging, privileges, static_files, systemd};
+use crate::{boot, check, daemon, hooks, logging, privileges, static_files, systemd};
 
 /// Everything that outlives a worker.
 pub(crate) struct Server<'py> {
@@ -47,6 +47,8 @@ pub(crate) struct Server<'py> {
     control_setting: Control,
     /// What processes that could not boot have told.
     boot_errors: BootErrors,
+    /// Why the server did not start, if it did not.
+    pub(crate) start_failure: Option<String>,
     /// Over the sources, with the setting `reload`.
     watch: Option<SourceWatch>,
     /// While the command that was started waits for this server in the background.
@@ -79,6 +81,7 @@ impl<'py> Server<'py> {
             attention: Some(Attention::new()?),
             control_setting: Control::None,
             boot_errors: BootErrors::expect()?,
+            start_failure: None,
             watch: None,
             promise: None,
             control: None,
@@ -343,6 +346,11 @@ impl Host for Server<'_> {
         {
             self.boot_errors.collect();
         }
+        if let Report::StartFailed { reason, .. } | Report::PreloadFailed { reason, .. } = report {
+            let error = self.boot_errors.take(self.serving);
+            let parts = [Some(reason.to_string()), error];
+            self.start_failure = Some(parts.into_iter().flatten().collect::<Vec<_>>().join(": "));
+        }
         let concerned = concerned(report).unwrap_or(self.serving);
         self.hooks_of(concerned).observe(self.py, report);
     }
@@ -554,7 +562,15 @@ impl Launch {
         resolved: &Resolved,
     ) -> Result<Hooks, HooksError> {
         let conf = self.take_conf();
+        if let Some(threads) = hooks::new_threads() {
+            log::warn!(threads;
+                "what is read of the configuration has started threads in the master: they don't run, and no worker has them");
+        }
         let (hooks, warnings) = Hooks::load(py, &resolved.settings, conf.as_ref())?;
+        if let Some(threads) = hooks::new_threads() {
+            log::warn!(threads;
+                "loading the hooks has started threads in the master: they don't run, and no worker has them");
+        }
         let lines = conf.iter().flat_map(|conf| conf.lines(resolved));
         let warnings = warnings.into_iter().map(|line| (Level::Warn, line));
         let mut said = self.said.borrow_mut();

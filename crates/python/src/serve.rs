@@ -5,9 +5,7 @@ use std::io::Write;
 
 use ironhorn_config::{LogFile, Resolved, Sources, Stop, print_config};
 use ironhorn_master::{ExitCode, Inputs, command};
-use ironhorn_unix::{
-    Identity, IdentityError, Pidfile, Promise, Signals, raise_open_files, thread_count,
-};
+use ironhorn_unix::{Identity, IdentityError, Pidfile, Promise, Signals, raise_open_files};
 use pyo3::prelude::*;
 
 use crate::fork_hooks::PythonHooks;
@@ -15,7 +13,7 @@ use crate::generation::{Generation, Generations, access_format, open_access_log}
 use crate::hooks::Confs;
 use crate::host::{Launch, Server, master_options};
 use crate::upgrade::SetAside;
-use crate::{check, control_path, ctl, daemon, logging, privileges, static_files, systemd};
+use crate::{check, control_path, ctl, daemon, hooks, logging, privileges, static_files, systemd};
 
 /// The settings or the command line are wrong.
 pub(crate) const USAGE: i32 = 2;
@@ -113,13 +111,13 @@ fn start(
         log::warn!("what is logged in the background is lost: set error_logfile");
     }
     raise_open_files();
-    let hooks = match launch.load_hooks(py, resolved) {
-        Ok(hooks) => hooks,
+    let loaded = match launch.load_hooks(py, resolved) {
+        Ok(loaded) => loaded,
         Err(error) => return Ok(fail(USAGE, &error.text())),
     };
     let options = master_options(&settings);
     // Ahead of the listeners: a hook may make the directory that a socket is to be in.
-    hooks.on_starting(py, options.workers)?;
+    loaded.on_starting(py, options.workers)?;
     let (pid, control) = (settings.pid.clone(), settings.control.clone());
     let none = Generations::default();
     // Addresses first: a second server by mistake must end before it touches anything.
@@ -127,17 +125,21 @@ fn start(
     let inherited = Generations::of_inherited(&settings, listeners);
     let generation =
         Generation::bind(settings, identity, &inherited).map_err(|error| error.to_string())?;
-    let generation = generation.with_hooks(hooks);
+    let generation = generation.with_hooks(loaded);
     let pidfile = pid.as_deref().map(Pidfile::create).transpose().map_err(|error| {
         generation.unlink_unless_in(&inherited);
         error.to_string()
     })?;
-    let signals = Signals::install(&command::master_signals())
+    let mut signals = Signals::install(&command::master_signals())
         .map_err(|error| format!("cannot install the signal handlers: {error}"))?;
-    match thread_count() {
-        Ok(1) => {}
-        counted => log::warn!(threads:? = counted.ok();
-            "the master has threads of its own, which workers will not have: what starts them at Python's start-up?"),
+    signals
+        .end_if_unheeded(&command::ENDING, ExitCode::RUNTIME)
+        .map_err(|error| error.to_string())
+        .and_then(|unheeded| hooks::watch(py, unheeded).map_err(|error| error.to_string()))
+        .map_err(|error| format!("cannot limit what hooks take: {error}"))?;
+    if let Some(threads) = hooks::new_threads() {
+        log::warn!(threads;
+            "the master has threads of its own, which workers will not have: what starts them at Python's start-up?");
     }
     log::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), workers = options.workers; "starting");
     launch.warn_of_unused(&generation.settings);
@@ -155,6 +157,11 @@ fn start(
     let code = ironhorn_master::run(&mut server, options, Inputs { signals, control });
     // Nobody answers there any more.
     server.control = None;
+    if server.promise.is_some()
+        && let Some(failure) = &server.start_failure
+    {
+        daemon::tell_failure(&resolved.settings, failure);
+    }
     *promise = server.promise.take();
     server.on_exit();
     Ok(code)

@@ -47,7 +47,7 @@ pub(crate) struct SourceWatch {
     watch: Watch,
     /// Changes that the server was not reloaded for yet.
     pending: Option<Pending>,
-    /// What is gone of the plan's, until it is there again.
+    /// What is not there of the plan's directories, until it is.
     gone: Vec<PathBuf>,
     /// Whether it was said that not everything is watched.
     has_complained: bool,
@@ -114,7 +114,7 @@ fn located(path: &Path) -> PathBuf {
     }
     match (directory_of(path).and_then(|it| fs::canonicalize(it).ok()), path.file_name()) {
         (Some(directory), Some(name)) => directory.join(name),
-        _ => path.to_owned(),
+        _ => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
     }
 }
 
@@ -231,8 +231,16 @@ impl SourceWatch {
         for path in extra {
             if path.is_dir() {
                 self.add_tree(&path);
-            } else if let Some(directory) = directory_of(&path) {
-                self.add(directory);
+            } else if let Some(directory) = directory_of(&path)
+                && !self.add(directory)
+                && !self.gone.iter().any(|it| it == directory)
+                && !directory.exists()
+            {
+                log::warn!(
+                    "reload_extra_files: {}: its directory isn't there; it is watched once it is",
+                    path.display()
+                );
+                self.gone.push(directory.to_owned());
             }
         }
     }

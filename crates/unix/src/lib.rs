@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | `fork` | `fork(2)` | master: a worker for each slot ([`fork()`]); zygote: [`fork_orphan`] |
 //! | `fork` | `_exit(2)` | master: the one way out of a child ([`exit_now`]) |
-//! | `signals` | `signal_hook::low_level::register` | master, worker: [`Signals`] |
+//! | `signals`, `signals::unheeded` | `signal_hook::low_level::register` | master, worker: [`Signals`], [`Unheeded`] |
 //! | `signals::disposition` | `sigaction(2)`, a zeroed `sigaction` | [`Signals`], [`ignore`], [`reset`] |
 //! | `child` | `wait4(2)`, a zeroed `rusage` | master: [`reap`], [`fork_orphan`] |
 //! | `child` | `waitid(2)`, a zeroed `siginfo_t` and its pid | master as PID 1: [`reap_orphans`] |
@@ -76,7 +76,7 @@ pub use network::{Network, NetworkError};
 pub use notify::Notifier;
 pub use pidfile::{Pidfile, PidfileError};
 pub use privileges::{Identity, IdentityError, set_umask};
-pub use signals::{Signals, ignore, reset};
+pub use signals::{Signals, Unheeded, ignore, reset};
 pub use sink::{Fate, Links, Sink};
 pub use socket::{
     Address, AddressError, BindError, BindOptions, InheritedFault, Listener, ListenerFile, Local,

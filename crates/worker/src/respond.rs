@@ -228,8 +228,9 @@ impl<A: Application> Service<A> {
         self.spare_head = mem::take(&mut wire.head);
         match progress {
             Progress::Cut(Cut::Expired) => {
-                let after = Monotonic::now().since(response.started);
-                log::warn!(method = head.method, path:% = path(), after:?;
+                let after = Monotonic::now().since(response.started).as_secs_f64();
+                let after = format_args!("{after:.1}s");
+                log::warn!(method = head.method, path:% = path(), after:%;
                     "response dropped: its client was told 504");
                 // Which has to reach it first.
                 Served::Last { sends_on: head.persistent }

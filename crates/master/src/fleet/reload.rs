@@ -112,6 +112,8 @@ impl Fleet {
         // What TTIN and TTOU have made of the number of workers stays, unless the setting changed.
         let unchanged = self.options(self.serving).workers == new.options.workers;
         self.target = if unchanged { fallback } else { new.options.workers };
+        // Where somebody edits and looks, an edit is not kept waiting.
+        let proven = new.options.keep_trying;
         self.generations.push(new);
         if matches!(self.phase, Phase::Starting | Phase::Waiting) {
             self.phase = Phase::Starting;
@@ -124,7 +126,7 @@ impl Fleet {
         if let Some(superseded) = superseded {
             self.kill_booting(|nr| nr == superseded.generation);
         }
-        let (since, proven, unforkable) = (now, false, None);
+        let (since, unforkable) = (now, None);
         self.reload = Some(Reload { generation, since, fallback, proven, unforkable });
     }
 
@@ -411,6 +413,16 @@ mod tests {
         fleet.prove();
         fleet.assert_told(&[]);
         assert_eq!(fleet.generations_ready(), [1, 1]);
+    }
+
+    #[test]
+    fn whoever_edits_sees_the_new_code_at_once() {
+        let trying = Options { keep_trying: true, ..options(1) };
+        let mut fleet = Scenario::serving_with(trying.clone());
+        fleet.reload(trying);
+        fleet.boot_all();
+        assert!(fleet.said_reloaded());
+        fleet.assert_told(&[(1, ToWorker::Retire)]);
     }
 
     #[test]

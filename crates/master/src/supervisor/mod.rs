@@ -27,10 +27,11 @@ use std::{
 };
 
 use ironhorn_unix::{
-    BlockedSignals, Board, Forked, Monotonic, Pid, Received, Signals, StackFile, State, ToMaster,
-    ToWorker, WorkerEnd, ZygoteEnd, channel, exit_now, fork, ignore, is_in_foreground,
+    BlockedSignals, Board, Forked, Monotonic, Pid, Received, Signal, Signals, StackFile, State,
+    ToMaster, ToWorker, WorkerEnd, ZygoteEnd, channel, exit_now, fork, ignore, is_in_foreground,
+    kill,
 };
-use log::{debug, error, info};
+use log::{debug, error, info, warn};
 use mio::{Events, Interest, Poll, unix::SourceFd};
 
 use crate::{
@@ -461,12 +462,14 @@ impl<'h> Supervisor<'h> {
             self.dismiss_waiters();
         }
         self.host.observe(report);
+        self.reclaim_signals();
         // It may want to be called at another time now.
         self.attend_at = Some(Monotonic::now());
     }
 
     fn reload(&mut self, generation: u32) {
         let result = self.host.reload(generation);
+        self.reclaim_signals();
         let kept = match result {
             Ok(_) => {
                 let alive = self.fleet.generations();
@@ -479,8 +482,22 @@ impl<'h> Supervisor<'h> {
 
     fn upgrade(&mut self) {
         let result = self.host.upgrade();
+        self.reclaim_signals();
         self.successor = result.as_ref().ok().copied().or(self.successor);
         self.answer(Event::Upgrading { result });
+    }
+
+    /// Whatever code of the operator's the host has run may have taken a signal.
+    fn reclaim_signals(&mut self) {
+        for signal in self.signals.reclaim(&master_signals()) {
+            warn!(signal:%; "the master's hooks and configuration can't have this signal: it is the server's");
+            // Who has exited meanwhile was not told of.
+            if signal == Signal::SIGCHLD
+                && let Err(error) = kill(self.pid, signal)
+            {
+                error!(reason:% = error; "cannot look for exits");
+            }
+        }
     }
 
     fn ask_all_to_leave(&mut self) {
@@ -497,6 +514,7 @@ impl<'h> Supervisor<'h> {
             slot.ask_to_leave();
         }
         self.host.before_fork(nr, generation);
+        self.reclaim_signals();
         let forked = if self.zygotes.preload(generation) {
             self.fork_from_zygote(nr, generation).map(|()| Continue(None))
         } else {

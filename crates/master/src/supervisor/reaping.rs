@@ -13,7 +13,7 @@ use crate::{
     ExitCode,
     black_box::{Death, Lost, Remains},
     fleet::Event,
-    report::{Reason, Report, Who, thread},
+    report::{Reason, Report, Seconds, Who, thread},
 };
 
 /// A process that the kernel has killed is reaped within this, once the counter was seen to move.
@@ -131,14 +131,15 @@ impl Supervisor<'_> {
     fn lose(&mut self, nr: usize, lost: &Lost) {
         let Some(generation) = self.fleet.generation_of(nr) else { return };
         let Lost { thread, request, age, .. } = lost;
+        let age = Seconds(*age);
         match thread {
             _ if lost.expired => {}
-            None => warn!(worker = nr, generation, request, age:? = age; "request lost"),
+            None => warn!(worker = nr, generation, request, age:%; "request lost"),
             Some(thread) => {
-                warn!(worker = nr, generation, thread, request, age:? = age; "request lost");
+                warn!(worker = nr, generation, thread, request, age:%; "request lost");
             }
         }
-        self.host.request_lost(generation, request, *age, lost.status());
+        self.host.request_lost(generation, request, lost.age, lost.status());
     }
 
     fn reap_zygote(&mut self, generation: u32) -> ControlFlow<Outcome> {

@@ -17,7 +17,7 @@ use ironhorn_master::{
 };
 use ironhorn_unix::{
     Answer, ForkHooks, Forked, Monotonic, NoHooks, Pid, Received, Signal, StackFile, State,
-    ToMaster, ToWorker, answer_examinations, close_request, exit_now, fork, open_request,
+    ToMaster, ToWorker, answer_examinations, close_request, exit_now, fork, ignore, open_request,
 };
 use log::{error, info};
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
@@ -69,6 +69,8 @@ pub(crate) struct Pretender {
     pub(crate) bell: UnixStream,
     /// Whether a new master can be started.
     pub(crate) upgrades: bool,
+    /// A signal that a hook of the master's takes when a worker has exited.
+    pub(crate) taken: Option<Signal>,
     /// What this process has imported, as a zygote or from one.
     pub(crate) preloaded: Option<u32>,
 }
@@ -218,6 +220,9 @@ impl Host for Pretender {
     fn observe(&mut self, report: &Report) {
         if let Report::Exited { who: Who { nr, .. }, .. } = report {
             info!(worker = nr; "observed");
+            if let Some(signal) = self.taken.take() {
+                ignore(signal).expect("it can be ignored");
+            }
         }
     }
 

@@ -51,7 +51,11 @@ class Hook:
     """A function that is called."""
 
     where: str
+    #: What it is called with.
+    arguments: tuple[str, ...]
     note: str = ""
+    #: How many of the arguments a function may do without.
+    spare: int = 0
 
 
 @dataclass(frozen=True)
@@ -225,21 +229,21 @@ TABLE: dict[str, Fate] = {
     "dirty_threads": _DIRTY,
     "dirty_graceful_timeout": _DIRTY,
     # Hooks
-    "on_starting": Hook("master"),
-    "on_reload": Hook("master"),
-    "when_ready": Hook("master", "when the first worker serves, not before it is forked"),
-    "pre_fork": Hook("master"),
-    "post_fork": Hook("worker"),
-    "post_worker_init": Hook("worker"),
-    "worker_int": Hook("worker", "when the server stops quickly"),
+    "on_starting": Hook("master", ("server",)),
+    "on_reload": Hook("master", ("server",)),
+    "when_ready": Hook("master", ("server",), "when the first worker serves, not before it is forked"),
+    "pre_fork": Hook("master", ("server", "worker")),
+    "post_fork": Hook("worker", ("server", "worker")),
+    "post_worker_init": Hook("worker", ("worker",)),
+    "worker_int": Hook("worker", ("worker",), "when the server stops quickly"),
     "worker_abort": Missing("a worker that is stuck can run no hook; the log has its stacks"),
-    "pre_exec": Hook("master", "before the new master is started on USR2"),
-    "pre_request": Hook("worker"),
-    "post_request": Hook("worker"),
-    "child_exit": Hook("master"),
-    "worker_exit": Hook("worker"),
-    "nworkers_changed": Hook("master", "at start, and when TTIN, TTOU or ctl change it"),
-    "on_exit": Hook("master"),
+    "pre_exec": Hook("master", ("server",), "before the new master is started on USR2"),
+    "pre_request": Hook("worker", ("worker", "req")),
+    "post_request": Hook("worker", ("worker", "req", "environ", "resp"), spare=2),
+    "child_exit": Hook("master", ("server", "worker")),
+    "worker_exit": Hook("worker", ("server", "worker")),
+    "nworkers_changed": Hook("master", ("server", "new_value", "old_value"), "at start, and when TTIN, TTOU or ctl change it"),
+    "on_exit": Hook("master", ("server",)),
     "on_dirty_starting": _DIRTY,
     "dirty_post_fork": _DIRTY,
     "dirty_worker_init": _DIRTY,

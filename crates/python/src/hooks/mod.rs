@@ -15,6 +15,7 @@
 
 mod call;
 mod conf;
+mod guard;
 mod lines;
 mod master;
 mod settings;
@@ -26,7 +27,9 @@ use ironhorn_config::Settings;
 use pyo3::prelude::*;
 
 pub(crate) use conf::{Conf, Confs};
+pub(crate) use guard::watch;
 pub(crate) use lines::write_line;
+pub(crate) use master::new_threads;
 pub(crate) use worker::{RequestHooks, Told, WorkerHooks};
 
 use crate::traceback;

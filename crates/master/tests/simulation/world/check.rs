@@ -69,12 +69,21 @@ impl World {
         };
         let taken =
             actions.iter().any(|it| matches!(it, Action::Kill { .. } | Action::Expire { .. }));
-        if taken || self.proven.contains(&generation) || self.fleet.state() != State::Serving {
+        if taken
+            || self.is_edited(generation)
+            || self.proven.contains(&generation)
+            || self.fleet.state() != State::Serving
+        {
             return;
         }
         let wanted = (before - before.min(gone)).min(self.fleet.target());
         let left = self.old_ready();
         assert!(left >= wanted, "{left} of {before} are left for code that may die");
+    }
+
+    /// Whether somebody edits the code of this generation, and would rather see it than wait.
+    fn is_edited(&self, generation: u32) -> bool {
+        self.options[&generation].keep_trying
     }
 
     /// Workers that leak alike are not killed alike, if they serve.
@@ -116,7 +125,7 @@ impl World {
                     assert!(self.ready() >= target, "recycled below full strength");
                 }
                 Action::Report(Report::Reloaded { generation, .. }) => {
-                    let proven = self.proven.contains(generation);
+                    let proven = self.proven.contains(generation) || self.is_edited(*generation);
                     assert!(proven, "reloaded to code that nobody knows to live");
                 }
                 Action::Report(Report::ReloadFailed { .. }) => {
