@@ -56,13 +56,13 @@ pub(crate) fn run(
     if let Err(message) = pidfile(settings) {
         code = fail(ExitCode::RUNTIME, &message);
     }
-    if let Err(message) = static_files::check(resolved) {
-        code = fail(USAGE, &message);
-    }
     // The app may read what this user can read, and leaves no files behind that it can't.
     if let Some(Err(error)) = identity.map(Identity::assume) {
         let message = format!("cannot change to the user of the workers: {error}");
         code = fail(ExitCode::RUNTIME, &message);
+    }
+    if let Err(message) = static_files::check(resolved) {
+        code = fail(USAGE, &message);
     }
     match boot::load(py, settings) {
         Ok(_) if code == ExitCode::OK => print("configuration is valid\n"),
