@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ironhorn_unix::{Monotonic, add_exclusive, remove};
 
-use crate::Entrance;
+use crate::{Entrance, Protocol};
 use crate::application::Sender;
 use crate::connection::Client;
 use crate::transport::Transport;
@@ -107,11 +107,22 @@ impl Acceptor {
                 if std::mem::take(&mut self.starved) {
                     log::info!("accepting again");
                 }
-                let stream = Arc::new(Transport::plain(stream));
+                let stream = Transport::plain(stream);
+                let protocol = &self.entrances[index].protocol;
+                if let Protocol::Https(tls) = protocol
+                    && let Err(error) = stream.start_tls(tls, Vec::new())
+                {
+                    log::error!(error:%; "cannot start TLS; connection closed");
+                    return Accepted::Nothing;
+                }
                 Accepted::Client(Client {
-                    stream,
-                    sender: Sender { peer, secure: false },
+                    sender: Sender { peer, secure: stream.is_tls() },
+                    stream: Arc::new(stream),
                     listener: index,
+                    redirects_to: match protocol {
+                        Protocol::Redirect { port } => Some(*port),
+                        Protocol::Http | Protocol::Https(_) => None,
+                    },
                 })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Nothing,

@@ -29,6 +29,8 @@ pub(crate) struct Client {
     pub(crate) sender: Sender,
     /// Index of the listener it came by.
     pub(crate) listener: usize,
+    /// The port that its requests are told to go to, over HTTPS: they aren't served here.
+    pub(crate) redirects_to: Option<u16>,
 }
 
 #[derive(Debug)]
@@ -90,6 +92,7 @@ impl<C, S> Connection<C, S> {
     /// What it waits for if nothing can be done now.
     pub(crate) fn awaits(&self) -> Timeout {
         match &self.phase {
+            Phase::Head if !self.client.stream.is_established() => Timeout::Handshake,
             Phase::Head if self.served && self.buffer.is_empty() => Timeout::KeepAlive,
             Phase::Head => Timeout::Header,
             Phase::Body(_) => Timeout::Body,

@@ -1,7 +1,6 @@
 //! What an app may do to its client while it is being called.
 
 use std::io;
-use std::os::fd::AsRawFd;
 
 use ironhorn_http::{ResponseHead, Version, interim};
 use ironhorn_unix::{Monotonic, claim_response, open_request};
@@ -52,11 +51,12 @@ impl<'a, C: AsRef<[u8]>> Live<'a, C> {
     /// Sends what waits, until the app isn't too far ahead of its client any more.
     fn catch_up(&mut self) -> io::Result<()> {
         while self.wire.waiting() > WRITE_AHEAD {
-            let waiting = self.wire.waiting();
+            let stream = &self.client.stream;
+            let before = (self.wire.waiting(), stream.flushed());
             self.wait_writable()?;
             // Also if it isn't called writable: a slow client frees its buffer bit by bit.
-            self.wire.flush(&self.client.stream)?;
-            if self.wire.waiting() == waiting {
+            self.wire.flush(stream)?;
+            if (self.wire.waiting(), stream.flushed()) == before {
                 return Err(io::ErrorKind::TimedOut.into());
             }
         }
@@ -84,8 +84,10 @@ impl<C: AsRef<[u8]>> Exchange for Live<'_, C> {
             return Ok(());
         }
         self.wire.send_raw(&self.client.stream, head).map_err(|_| Gone)?;
-        if self.wire.is_flushed() {
-            open_request(self.client.stream.as_raw_fd(), self.wire.head_request());
+        if self.wire.is_flushed()
+            && let Some(direct) = self.client.stream.direct()
+        {
+            open_request(direct, self.wire.head_request());
         }
         Ok(())
     }

@@ -22,11 +22,13 @@ mod exchange;
 mod file;
 mod health;
 mod output;
+mod redirect;
 mod refuse;
 mod respond;
 mod response;
 mod serve;
 mod timers;
+pub mod tls;
 mod transport;
 mod wire;
 
@@ -42,9 +44,13 @@ pub use application::{
 };
 pub use event_loop::run;
 
+use tls::Tls;
+
 /// How a worker treats its connections.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// From the accept to the end of the TLS handshake.
+    pub handshake_timeout: Option<Duration>,
     /// From the first byte of a request head, or the accept, to the head's end.
     pub header_timeout: Option<Duration>,
     /// Between two pieces of a request body.
@@ -78,10 +84,17 @@ pub struct Entrance {
 }
 
 /// What is spoken on a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Protocol {
     /// HTTP/1.1.
     Http,
+    /// HTTP/1.1 in TLS.
+    Https(Tls),
+    /// HTTP/1.1, where every request is answered with where it is to go instead.
+    Redirect {
+        /// The port where HTTPS is spoken.
+        port: u16,
+    },
 }
 
 /// Everything a worker is given.

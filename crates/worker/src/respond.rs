@@ -1,7 +1,6 @@
 //! From a complete request to its response: the app is called, and what comes of it.
 
 use std::mem;
-use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use ironhorn_http::{FieldStorage, Request as Head};
@@ -60,8 +59,16 @@ impl<A: Application> Service<A> {
         }
         self.around.slot.begin_request(head.method.as_bytes(), head.target.as_ref(), started);
         let mut response = self.response_to(head, started, more);
-        let request = Request { head, sender: &client.sender, listener: client.listener };
-        open_request(client.stream.as_raw_fd(), head.method == "HEAD");
+        let request = Request {
+            head,
+            sender: &client.sender,
+            listener: client.listener,
+            tls: client.stream.tls_facts(),
+        };
+        // A signal handler can't encrypt: the end of the connection has to do as an answer there.
+        if let Some(direct) = client.stream.direct() {
+            open_request(direct, head.method == "HEAD");
+        }
         let reply = self.app.call(&request, body, &mut response.live(client, &self.around));
         let progress = if claim_response() {
             if !response.wire.head_sent() {

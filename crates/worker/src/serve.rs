@@ -71,7 +71,7 @@ pub(crate) struct Service<A: Application> {
 
 /// How far a step has brought a connection: how many bytes it consumed, and what is next, `None`
 /// being the next request.
-type Step = (usize, Option<Next>);
+pub(crate) type Step = (usize, Option<Next>);
 
 impl<A: Application> Service<A> {
     pub(crate) fn new(
@@ -116,8 +116,9 @@ impl<A: Application> Service<A> {
             match connection.client.stream.recv(scratch) {
                 Ok(0) => return self.end_of_file(connection),
                 Ok(count) => {
-                    // A short read has emptied the socket; epoll tells of what comes after it.
-                    connection.readable = count == scratch.len() || connection.read_closed;
+                    // Once the socket is empty, epoll tells of what comes after.
+                    let more = connection.client.stream.may_hold_more(count, scratch.len());
+                    connection.readable = more || connection.read_closed;
                     let next = self.take(connection, &scratch[..count]);
                     if next != Next::Wait || !connection.reads() {
                         return next;
@@ -127,7 +128,7 @@ impl<A: Application> Service<A> {
                     connection.readable = false;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return self.lost(connection),
+                Err(error) => return self.broken(connection, error),
             }
         }
         Next::Again
@@ -227,6 +228,9 @@ impl<A: Application> Service<A> {
             }
         };
         let (bytes, rest) = input.split_at(head.head_len);
+        if let Some(port) = connection.client.redirects_to {
+            return self.redirect(connection, &head, bytes, rest, port);
+        }
         if matches!(head.body, BodyLength::None) {
             let next = self.serve(connection, &head, bytes, Body::Empty, !rest.is_empty());
             return (bytes.len(), next);
