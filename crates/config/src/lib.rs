@@ -54,7 +54,10 @@ use std::path::PathBuf;
 pub use ctl::{Ctl, Request, Target};
 pub use error::{ConfigError, ConfigErrors, Problem};
 pub use import::{Imported, Importer, Place, PythonFile};
-pub use kind::{AccessLogFormat, Bind, Control, HeaderMap, LogFile, LogFormat, LogLevel, Protocol};
+pub use kind::{
+    AccessLogFormat, Bind, CertificateFiles, CipherSuite, ClientCertificates, Control, HeaderMap,
+    LogFile, LogFormat, LogLevel, Protocol, TlsVersion,
+};
 pub use origin::Origin;
 pub use print::print_config;
 pub use reference::reference;

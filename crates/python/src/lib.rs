@@ -37,6 +37,7 @@ mod start_response;
 mod systemd;
 #[cfg(test)]
 mod testing;
+mod tls;
 mod traceback;
 mod upgrade;
 mod watch;

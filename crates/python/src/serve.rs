@@ -14,6 +14,7 @@ use crate::fork_hooks::PythonHooks;
 use crate::generation::{Generation, Generations, access_format, open_access_log};
 use crate::hooks::Confs;
 use crate::host::{Launch, Server, master_options};
+use crate::tls::{self, ServerTls};
 use crate::upgrade::SetAside;
 use crate::{check, control_path, ctl, daemon, logging, privileges, systemd};
 
@@ -66,7 +67,14 @@ fn run(py: Python<'_>, launch: Launch, resolved: &Resolved) -> i32 {
     if let Err(error) = launch.enter(&resolved.settings) {
         return fail(USAGE, &error);
     }
+    let tls = match tls::read(&resolved.settings, None) {
+        Ok(tls) => tls,
+        Err(problem) => return fail(USAGE, &tls::blame(resolved, &problem)),
+    };
     if resolved.invocation.check_config {
+        for warning in tls.iter().flat_map(|tls| &tls.warnings) {
+            fail(ExitCode::OK, &format!("warning: {warning}"));
+        }
         return check::run(py, &launch, resolved, identity.as_ref());
     }
     let mut promise = None;
@@ -77,7 +85,7 @@ fn run(py: Python<'_>, launch: Launch, resolved: &Resolved) -> i32 {
             Err(code) => return code,
         }
     }
-    let code = match start(py, launch, resolved, identity, &mut promise) {
+    let code = match start(py, launch, resolved, identity, tls, &mut promise) {
         Ok(code) => code,
         Err(message) => fail(ExitCode::RUNTIME, &message),
     };
@@ -99,6 +107,7 @@ fn start(
     launch: Launch,
     resolved: &Resolved,
     identity: Option<Identity>,
+    tls: Option<ServerTls>,
     promise: &mut Option<Promise>,
 ) -> Result<i32, String> {
     let settings = resolved.settings.clone();
@@ -122,9 +131,7 @@ fn start(
     // Addresses first: a second server by mistake must end before it touches anything.
     let (succession, listeners) = launch.inherit();
     let inherited = Generations::of_inherited(&settings, listeners);
-    let generation =
-        Generation::bind(settings, identity, &inherited).map_err(|error| error.to_string())?;
-    let generation = generation.with_hooks(hooks);
+    let generation = Generation::bind(settings, identity, tls, &inherited)?.with_hooks(hooks);
     let pidfile = pid.as_deref().map(Pidfile::create).transpose().map_err(|error| {
         generation.unlink_unless_in(&inherited);
         error.to_string()
@@ -138,6 +145,7 @@ fn start(
     }
     log::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), workers = options.workers; "starting");
     launch.warn_of_unused(&generation.settings);
+    generation.warn_of_certificates();
     generation.announce_unless_in(&none);
     let _aside = SetAside::control(&control, &succession);
     let opened = control_path::open(&control, launch.environment())

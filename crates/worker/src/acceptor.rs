@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use ironhorn_unix::{Monotonic, add_exclusive, remove};
 
-use crate::{Entrance, Protocol};
 use crate::application::Sender;
 use crate::connection::Client;
 use crate::transport::Transport;
+use crate::{Entrance, Protocol};
 
 /// How long nothing is accepted after the process ran out of descriptors, unless one is freed.
 const PAUSE: Duration = Duration::from_millis(500);

@@ -25,9 +25,7 @@ impl<A: Application> Service<A> {
         let mut response = self.response_to(head, Monotonic::now(), more);
         response.wire.persistent &= !has_body;
         let progress = match location(head, port) {
-            Some(location) => {
-                response.redirect(location.as_bytes(), client, &self.around)
-            }
+            Some(location) => response.redirect(location.as_bytes(), client, &self.around),
             None => {
                 response.wire.persistent = false;
                 let body = b"the Host isn't one to be redirected to\n";

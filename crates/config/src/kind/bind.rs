@@ -7,7 +7,7 @@ use ironhorn_unix::{Address, AddressError};
 
 use super::Kind;
 
-/// A place to listen at: `PROTOCOL://ADDRESS`, or an address alone for HTTP.
+/// A place to listen at: `PROTOCOL://ADDRESS`, or an address alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Bind {
     /// What is spoken there.
@@ -19,18 +19,28 @@ pub struct Bind {
 /// What is spoken on a listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Protocol {
-    /// HTTP/1.1.
+    /// Nothing was written: HTTPS on TCP if there is a certificate, else HTTP.
     #[default]
+    Fitting,
+    /// HTTP/1.1.
     Http,
+    /// HTTP/1.1 in TLS.
+    Https,
+    /// HTTP/1.1, where every request is told to come back over HTTPS.
+    Redirect,
 }
 
 /// Each protocol with what is written before the address.
-const PREFIXES: &[(&str, Protocol)] = &[("http://", Protocol::Http)];
+const PREFIXES: &[(&str, Protocol)] = &[
+    ("http://", Protocol::Http),
+    ("https://", Protocol::Https),
+    ("redirect://", Protocol::Redirect),
+];
 
 impl Bind {
-    /// HTTP at `address`.
-    pub fn http(address: Address) -> Self {
-        Self { protocol: Protocol::Http, address }
+    /// What fits at `address`.
+    pub fn at(address: Address) -> Self {
+        Self { protocol: Protocol::default(), address }
     }
 }
 
@@ -41,17 +51,15 @@ impl FromStr for Bind {
         let (protocol, address) = PREFIXES
             .iter()
             .find_map(|&(prefix, protocol)| Some((protocol, text.strip_prefix(prefix)?)))
-            .unwrap_or((Protocol::Http, text));
+            .unwrap_or((Protocol::default(), text));
         Ok(Self { protocol, address: address.parse()? })
     }
 }
 
 impl fmt::Display for Bind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.protocol != Protocol::default() {
-            let prefix = PREFIXES.iter().find(|&&(_, protocol)| protocol == self.protocol);
-            f.write_str(prefix.map_or("", |&(prefix, _)| prefix))?;
-        }
+        let prefix = PREFIXES.iter().find(|&&(_, protocol)| protocol == self.protocol);
+        f.write_str(prefix.map_or("", |&(prefix, _)| prefix))?;
         self.address.fmt(f)
     }
 }
@@ -63,7 +71,10 @@ impl Kind for Listen {
     type Value = Bind;
 
     fn parse(&self, text: &str) -> Option<Bind> {
-        text.parse().ok()
+        let bind: Bind = text.parse().ok()?;
+        // A unix socket has no port that anybody could have meant.
+        let is_tcp = matches!(bind.address, Address::Tcp { .. } | Address::Fd(_));
+        (is_tcp || bind.protocol != Protocol::Redirect).then_some(bind)
     }
 
     fn allowed(&self) -> String {
@@ -76,12 +87,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_alone_is_http() {
-        for text in ["[::1]:80", "http://[::1]:80"] {
+    fn a_protocol_may_stand_before_an_address() {
+        for (text, protocol) in [
+            ("[::1]:80", Protocol::Fitting),
+            ("http://[::1]:80", Protocol::Http),
+            ("https://[::1]:80", Protocol::Https),
+            ("redirect://[::1]:80", Protocol::Redirect),
+        ] {
             let bind: Bind = text.parse().unwrap();
-            assert_eq!(bind, Bind::http("[::1]:80".parse().unwrap()), "{text}");
-            assert_eq!(bind.to_string(), "[::1]:80");
+            assert_eq!(bind, Bind { protocol, address: "[::1]:80".parse().unwrap() }, "{text}");
+            assert_eq!(bind.to_string(), text);
         }
         assert_eq!("http://".parse::<Bind>(), Err(AddressError::Empty));
+    }
+
+    #[test]
+    fn only_a_port_is_redirected_from() {
+        assert!(Listen.parse("https://unix:/run/app").is_some());
+        assert!(Listen.parse("redirect://:80").is_some());
+        assert!(Listen.parse("redirect://fd://3").is_some());
+        assert_eq!(Listen.parse("redirect://unix:/run/app"), None);
     }
 }

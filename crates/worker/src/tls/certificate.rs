@@ -168,9 +168,8 @@ mod tests {
     fn what_is_wrong_is_told_apart() {
         let (chain, key) = made(&["a.example"]);
         let (_, other) = made(&["a.example"]);
-        let read = |chain: &str, key: &str| {
-            Identity::read(chain.as_bytes(), key.as_bytes()).unwrap_err()
-        };
+        let read =
+            |chain: &str, key: &str| Identity::read(chain.as_bytes(), key.as_bytes()).unwrap_err();
         assert_eq!(read("", &key), IdentityError::NoCertificate);
         assert_eq!(read(&key, &key), IdentityError::NoCertificate);
         assert_eq!(read(&chain, &chain), IdentityError::NoKey);

@@ -234,7 +234,10 @@ mod tests {
     #[test]
     fn authorities_have_to_be_some() {
         for text in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-            assert!(matches!(authorities(text.as_bytes()), Err(TlsError::Authorities(_))), "{text}");
+            assert!(
+                matches!(authorities(text.as_bytes()), Err(TlsError::Authorities(_))),
+                "{text}"
+            );
         }
     }
 }

@@ -74,8 +74,7 @@ pub(crate) struct NotTls {
 impl Session {
     /// A connection of which `received` has been received already.
     pub(crate) fn new(tls: &Tls, received: Vec<u8>) -> io::Result<Self> {
-        let mut connection =
-            ServerConnection::new(tls.0.clone()).map_err(io::Error::other)?;
+        let mut connection = ServerConnection::new(tls.0.clone()).map_err(io::Error::other)?;
         connection.set_buffer_limit(Some(HELD));
         let inner = Inner {
             state: State::Speaking,
@@ -159,7 +158,11 @@ impl Session {
     /// Whether more could be received at once.
     pub(crate) fn may_hold_more(&self) -> bool {
         let inner = self.lock();
-        inner.state != State::Speaking || !inner.drained || inner.ended || inner.left > 0 || !inner.ahead.is_empty()
+        inner.state != State::Speaking
+            || !inner.drained
+            || inner.ended
+            || inner.left > 0
+            || !inner.ahead.is_empty()
     }
 
     /// Takes as much as the socket has room for, and up to [`HELD`] more. Nothing is taken while
@@ -250,9 +253,7 @@ impl Inner {
     fn take(&mut self, mut sealed: &[u8], plain: &mut [u8]) -> io::Result<usize> {
         let begun = self.begun;
         self.begun |= !sealed.is_empty();
-        if !begun
-            && sealed.first().is_some_and(|first| FIRST_OF_METHODS.contains(first))
-        {
+        if !begun && sealed.first().is_some_and(|first| FIRST_OF_METHODS.contains(first)) {
             self.state = State::NotTls;
             return Err(io::Error::new(ErrorKind::InvalidData, NotTls { received: sealed.into() }));
         }
@@ -359,5 +360,151 @@ impl Shrink for ServerConnection {
         }
         // It reads nothing, so the one thing that it can say is that.
         let _ = self.read_tls(&mut Nothing);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    use rustls::crypto::ring::default_provider;
+    use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+    use super::super::{ClientCertificates, Identity, TicketKeys, TlsOptions, TlsVersion};
+    use super::*;
+
+    /// A client that hasn't said anything yet, and what it is to talk to.
+    fn both() -> (ClientConnection, Tls) {
+        let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+        let key = made.signing_key.serialize_pem();
+        let identity = Identity::read(made.cert.pem().as_bytes(), key.as_bytes()).unwrap();
+        let tls = Tls::new(&TlsOptions {
+            identities: &[identity],
+            clients: ClientCertificates::None,
+            oldest: TlsVersion::V1_2,
+            suites: &[],
+            tickets: TicketKeys::new().unwrap(),
+        });
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = "a.example".try_into().unwrap();
+        (ClientConnection::new(Arc::new(config), name).unwrap(), tls.unwrap())
+    }
+
+    fn pair() -> (UnixStream, Stream) {
+        let (here, there) = UnixStream::pair().unwrap();
+        there.set_nonblocking(true).unwrap();
+        (here, Stream::from(OwnedFd::from(there)))
+    }
+
+    fn is_empty(received: io::Result<usize>) -> bool {
+        received.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
+    #[test]
+    fn what_was_received_before_is_taken_first() {
+        let (mut client, tls) = both();
+        let (mut peer, socket) = pair();
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        let session = Session::new(&tls, hello).unwrap();
+        let mut buffer = [0; 4096];
+        assert!(is_empty(session.recv(&socket, &mut buffer)));
+        // The answer has gone out by then: the client can finish, and ask.
+        while client.is_handshaking() {
+            client.read_tls(&mut peer).unwrap();
+            client.process_new_packets().unwrap();
+        }
+        client.writer().write_all(b"GET /").unwrap();
+        while client.wants_write() {
+            client.write_tls(&mut peer).unwrap();
+        }
+        let count = session.recv(&socket, &mut buffer).unwrap();
+        assert_eq!(&buffer[..count], b"GET /");
+        assert_eq!(session.facts().unwrap().server_name.as_deref(), Some("a.example"));
+    }
+
+    #[test]
+    fn what_does_not_fit_waits_and_is_known_to() {
+        let (mut client, tls) = both();
+        let (mut peer, socket) = pair();
+        let session = Session::new(&tls, Vec::new()).unwrap();
+        let mut buffer = [0; 4096];
+        while client.is_handshaking() {
+            while client.wants_write() {
+                client.write_tls(&mut peer).unwrap();
+            }
+            assert!(is_empty(session.recv(&socket, &mut buffer)));
+            client.read_tls(&mut peer).unwrap();
+            client.process_new_packets().unwrap();
+        }
+        let sent: Vec<u8> = (0..=250).cycle().take(30_000).collect();
+        client.writer().write_all(&sent).unwrap();
+        client.send_close_notify();
+        while client.wants_write() {
+            client.write_tls(&mut peer).unwrap();
+        }
+        let mut received = Vec::new();
+        loop {
+            // Room for much less than a record.
+            match session.recv(&socket, &mut buffer[..1000]) {
+                Ok(0) => break,
+                Ok(count) => received.extend_from_slice(&buffer[..count]),
+                Err(error) => panic!("{error} after {}", received.len()),
+            }
+            assert!(session.may_hold_more(), "after {}", received.len());
+        }
+        assert!(received == sent);
+    }
+
+    #[test]
+    fn no_more_is_held_for_a_socket_that_is_full() {
+        let (mut client, tls) = both();
+        let (mut peer, socket) = pair();
+        let session = Session::new(&tls, Vec::new()).unwrap();
+        let mut buffer = [0; 4096];
+        while session.facts().is_none() {
+            while client.wants_write() {
+                client.write_tls(&mut peer).unwrap();
+            }
+            assert!(is_empty(session.recv(&socket, &mut buffer)));
+            if client.is_handshaking() {
+                client.read_tls(&mut peer).unwrap();
+                client.process_new_packets().unwrap();
+            }
+        }
+        let data = vec![b'x'; 1 << 16];
+        let mut taken = 0_u64;
+        let full = loop {
+            match session.send(&socket, &data) {
+                Ok(count) => taken += count as u64,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), ErrorKind::WouldBlock);
+        assert!(!session.flush(&socket).unwrap());
+        assert!(taken < session.sent() + HELD as u64 + 1);
+        // And nothing of it is lost.
+        session.shutdown_write(&socket).unwrap();
+        let mut received = 0;
+        loop {
+            match client.reader().read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => received += count as u64,
+                Err(_) => {
+                    client.read_tls(&mut peer).unwrap();
+                    client.process_new_packets().unwrap();
+                    session.flush(&socket).unwrap();
+                }
+            }
+        }
+        assert_eq!(received, taken);
     }
 }

@@ -15,6 +15,7 @@ use ironhorn_unix::{
     Signals, State, ToMaster, ToWorker, answer_examinations, channel,
 };
 use ironhorn_worker::access_log::Format;
+use ironhorn_worker::tls::TlsFacts;
 use ironhorn_worker::{
     AccessLog, Application, Body, Chunks, Context, Entrance, Exchange, Failed, Left, Options,
     Protocol, Reply, Request, Stream, run,
@@ -39,6 +40,7 @@ pub(crate) struct Asked {
     pub(crate) spooled: bool,
     pub(crate) peer: Peer,
     pub(crate) listener: usize,
+    pub(crate) tls: Option<TlsFacts>,
 }
 
 pub(crate) type Answer = Reply<Vec<u8>, Made>;
@@ -168,6 +170,7 @@ where
             spooled,
             peer: request.sender.peer,
             listener: request.listener,
+            tls: request.tls.cloned(),
         };
         (self.call)(&asked, exchange)
     }
@@ -230,6 +233,7 @@ impl Turns {
 pub(crate) struct Setup {
     pub(crate) options: Options,
     addresses: Vec<Address>,
+    protocol: Protocol,
     access_log: Option<AccessLog>,
     signals: Vec<Signal>,
     examined: bool,
@@ -238,6 +242,7 @@ pub(crate) struct Setup {
 impl Setup {
     pub(crate) fn new() -> Self {
         let options = Options {
+            handshake_timeout: Some(LONG),
             header_timeout: Some(LONG),
             body_timeout: Some(LONG),
             keepalive: LONG,
@@ -250,11 +255,23 @@ impl Setup {
             health_path: None,
         };
         let addresses = vec!["127.0.0.1:0".parse().unwrap()];
-        Self { options, addresses, access_log: None, signals: Vec::new(), examined: false }
+        Self {
+            options,
+            addresses,
+            protocol: Protocol::Http,
+            access_log: None,
+            signals: Vec::new(),
+            examined: false,
+        }
     }
 
     pub(crate) fn options(mut self, change: impl FnOnce(&mut Options)) -> Self {
         change(&mut self.options);
+        self
+    }
+
+    pub(crate) fn speaking(mut self, protocol: Protocol) -> Self {
+        self.protocol = protocol;
         self
     }
 
@@ -327,7 +344,7 @@ impl Setup {
                     .into_iter()
                     .map(|listener| Entrance {
                         listener: listener.into(),
-                        protocol: Protocol::Http,
+                        protocol: self.protocol.clone(),
                     })
                     .collect(),
                 channel,
@@ -390,6 +407,11 @@ impl Server {
 
     pub(crate) fn connect_to(&self, listener: usize) -> Client {
         Client::connect(&self.locals[listener])
+    }
+
+    /// Where it listens first.
+    pub(crate) fn local(&self) -> &Local {
+        &self.locals[0]
     }
 
     /// Tries to connect by TCP.

@@ -23,5 +23,6 @@ mod refusals;
 mod responses;
 mod streaming;
 mod timeouts;
+mod tls;
 mod wear;
 mod writing;
