@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 
 import pytest
-from harness import Stage
+from harness import Stage, run_once
 from harness.server import Server
 from tls.certificates import Authority, TlsWire
 
@@ -111,14 +111,9 @@ def test_server_names(stage: Stage, authority: Authority, certfile: Path) -> Non
 def test_a_certificate_without_a_name_can_not_be_asked_for(
     stage: Stage, authority: Authority, certfile: Path
 ) -> None:
-    from harness import run_once
-
     nameless = authority.issue("nameless", "10.0.0.1")
-    done = run_once(
-        stage, "--check-config", f"--certfile={certfile}", f"--certificate={nameless}", "toolbox:app"
-    )
+    flags = [f"--certfile={certfile}", f"--certificate={nameless}"]
+    done = run_once(stage, "--check-config", "--bind=127.0.0.1:0", *flags, "toolbox:app")
     assert done.returncode == 2
     assert "nameless.pem" in done.stderr
     assert "no DNS name" in done.stderr
-
-

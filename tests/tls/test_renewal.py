@@ -73,6 +73,7 @@ def test_a_broken_certificate_at_a_reload(
     stage: Stage, authority: Authority, certfile: Path
 ) -> None:
     server = stage.serve(certfile=certfile)
+    server.allow_log("reload failed")
     other = authority.issue("other", "localhost")
     context = authority.context()
     for content, said in [
@@ -87,9 +88,8 @@ def test_a_broken_certificate_at_a_reload(
         if content is not None:
             certfile.write_bytes(content)
         mark = server.log.mark()
-        with server.complains(said):
-            server.send(signal.SIGHUP)
-            server.log.wait_for_line("reload failed|ERROR", since=mark)
+        server.send(signal.SIGHUP)
+        server.log.wait_for_line(f"reload failed .*{said}", since=mark)
         with TlsWire(server, context) as wire:
             assert wire.get("/hello").read_response().status == 200
         certfile.touch()
@@ -101,8 +101,14 @@ def test_a_broken_certificate_at_a_reload(
         (["--certfile=none.pem"], "certfile: cannot read none.pem: No such file"),
         (["--certfile=ca.pem"], "certfile: ca.pem: no private key in it"),
         (["--certfile=server.key"], "certfile: server.key: no certificate in it"),
-        (["--certfile=server.crt", "--keyfile=other.key"], "keyfile: other.key: the private key is"),
-        (["--certfile=server.pem", "--ca-certs=server.key", "--cert-reqs=2"], "ca_certs: server.key"),
+        (
+            ["--certfile=server.crt", "--keyfile=other.key"],
+            "keyfile: other.key: the private key is",
+        ),
+        (
+            ["--certfile=server.pem", "--ca-certs=server.key", "--cert-reqs=2"],
+            "ca_certs: server.key",
+        ),
         (["--certfile=server.pem", "--cert-reqs=required"], "cert_reqs: needs ca_certs"),
         (["--keyfile=server.key"], "keyfile: needs certfile"),
         (["--bind=https://127.0.0.1:0"], "bind: https://127.0.0.1:0 needs certfile"),
