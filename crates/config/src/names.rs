@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(unknown_key("proxy_protocol"), Problem::Unsupported);
         assert_eq!(unknown_flag("--worker-class"), Problem::Unsupported);
         assert_eq!(unknown_flag("-k"), Problem::Unsupported);
-        assert_eq!(unknown_variable("IRONHORN_CERTFILE"), Problem::Unsupported);
+        assert_eq!(unknown_variable("IRONHORN_STATSD_HOST"), Problem::Unsupported);
     }
 
     #[test]

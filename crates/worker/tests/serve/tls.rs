@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -10,8 +11,6 @@ use ironhorn_worker::tls::{
     ClientCertificates, Identity, TicketKeys, Tls, TlsFacts, TlsOptions, TlsVersion,
 };
 use ironhorn_worker::{Chunks, Left, Protocol, Reply};
-use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::RcvBuf;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -168,11 +167,13 @@ fn a_flood_of_pipelined_requests_is_served_to_the_last() {
 
 #[test]
 fn a_client_that_reads_slowly_gets_everything_and_costs_the_others_nothing() {
-    const SIZE: usize = 20 << 20;
+    const SIZE: usize = 5 << 20;
     let made = made();
+    let directory = tempfile::tempdir().unwrap();
     let closes = Closes::default();
     let counted = closes.clone();
-    let server = made.setup().start(move |asked, exchange| {
+    // Whose buffers are small.
+    let server = made.setup().unix(directory.path()).start(move |asked, exchange| {
         head(exchange, "200 OK", &[]);
         if asked.target == "/small" {
             return Reply::Complete(Chunks::One(b"small".to_vec()));
@@ -184,11 +185,15 @@ fn a_client_that_reads_slowly_gets_everything_and_costs_the_others_nothing() {
         });
         Reply::Stream { first: Some(vec![b'x'; 1 << 16]), rest }
     });
-    let narrow = socket(&server);
-    setsockopt(&narrow, RcvBuf, &4096).unwrap();
-    let mut slow = Client::through(made.open(narrow));
+    let connect = || {
+        let Local::Unix(path) = server.local() else { panic!("a unix socket") };
+        let socket = UnixStream::connect(path).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Client::through(made.open(socket))
+    };
+    let mut slow = connect();
     slow.get("/big");
-    let mut quick = made.connect(&server);
+    let mut quick = connect();
     for _ in 0..10 {
         assert_eq!(quick.get("/small").response().text(), "small");
     }
