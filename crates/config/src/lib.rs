@@ -57,7 +57,8 @@ pub use ctl::{Ctl, Request, Target};
 pub use error::{ConfigError, ConfigErrors, Problem};
 pub use import::{Imported, Importer, Place, PythonFile};
 pub use kind::{
-    AccessLogFormat, Bind, Control, HeaderMap, LogFile, LogFormat, LogLevel, Protocol, Symlinks,
+    AccessLogFormat, Bind, CertificateFiles, CipherSuite, ClientCertificates, Control, HeaderMap,
+    LogFile, LogFormat, LogLevel, Protocol, Symlinks, TlsVersion,
 };
 pub use origin::Origin;
 pub use print::print_config;

@@ -7,15 +7,10 @@ use crate::{SETTINGS, all_settings};
 /// What Gunicorn or a later Ironhorn has, and this version has not. Flags in their long form with
 /// underscores; refused like any unknown name, but not as if it were a typing error.
 const UNSUPPORTED: &[&str] = &[
-    "ca_certs",
-    "cert_reqs",
-    "certfile",
-    "ciphers",
     "dogstatsd_tags",
     "forwarded_allow_ips",
     "forwarded_for",
     "forwarder_headers",
-    "keyfile",
     "log_config",
     "log_config_json",
     "log_syslog",
@@ -35,7 +30,6 @@ const UNSUPPORTED: &[&str] = &[
     "secure_scheme_headers",
     "sendfile",
     "spew",
-    "ssl_version",
     "statsd_host",
     "statsd_prefix",
     "syslog",
@@ -162,7 +156,7 @@ mod tests {
         assert_eq!(unknown_key("proxy_protocol"), Problem::Unsupported);
         assert_eq!(unknown_flag("--worker-class"), Problem::Unsupported);
         assert_eq!(unknown_flag("-k"), Problem::Unsupported);
-        assert_eq!(unknown_variable("IRONHORN_CERTFILE"), Problem::Unsupported);
+        assert_eq!(unknown_variable("IRONHORN_STATSD_HOST"), Problem::Unsupported);
     }
 
     #[test]

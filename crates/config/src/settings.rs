@@ -10,11 +10,11 @@ use ironhorn_unix::Network;
 
 use crate::definition::{Reach, settings};
 use crate::kind::{
-    AccessFormat, AccessLogFormat, Bind, Bytes, CacheRule, Choice, Control, ControlSocket,
-    FileName, FilePath, Form, HeaderMap, Listen, Log, LogFile, LogFormat, LogLevel, Many, Mount,
-    Networks, Octal, One, Optional, PROTOCOLS, Pair, Pairing, Protocol, Routes, Seconds,
-    SecondsOrOff, StaticMap, Switch, Symlinks, Text, Threads, UrlPath, Whole, WholeOrOff,
-    WorkerCount,
+    AccessFormat, AccessLogFormat, Bind, Bytes, CacheRule, Certificate, CertificateFiles, Choice,
+    CipherSuite, ClientCertificates, Control, ControlSocket, FileName, FilePath, Form, HeaderMap,
+    Listen, Log, LogFile, LogFormat, LogLevel, Many, Mount, Networks, Octal, One, Optional, Pair,
+    Pairing, Protocol, Routes, Seconds, SecondsOrOff, StaticMap, Suite, Switch, Symlinks, Text,
+    Threads, TlsVersion, UrlPath, Whole, WholeOrOff, WorkerCount,
 };
 
 /// A day: a longer wait than that is a mistake in the unit.
@@ -127,10 +127,12 @@ settings! {
         /// Address to listen on; repeatable.
         ///
         /// `HOST:PORT` or `[V6]:PORT`, `unix:PATH`, `unix:@NAME` for Linux's abstract
-        /// sockets, or `fd://N` for a listening socket that is inherited. `http://` or
-        /// `uwsgi://` before it says what is spoken there, as does `uwsgi: ADDRESS` for
-        /// an item in YAML. In one text several are separated by commas. The variable
-        /// PORT, if set, makes it 0.0.0.0:$PORT.
+        /// sockets, or `fd://N` for a listening socket that is inherited. What is spoken there
+        /// may stand before it: `http://`, `https://`, `uwsgi://`, or `redirect://` to tell
+        /// every request to come back over HTTPS; in YAML also `uwsgi: ADDRESS` as an item.
+        /// Without that it is what `protocol` says, and that is HTTPS on TCP if `certfile` is
+        /// set. In one text several are separated by commas. The variable PORT, if set, makes
+        /// it 0.0.0.0:$PORT.
         bind: Vec<Bind> = Many {
             kind: Listen,
             form: Form::List(&[',']),
@@ -146,7 +148,10 @@ settings! {
         ///
         /// `uwsgi` is what nginx speaks by uwsgi_pass, and Apache by mod_proxy_uwsgi. See
         /// docs/moving-from-uwsgi.md.
-        protocol: Protocol = One(Choice(&PROTOCOLS)) => {
+        protocol: Protocol = One(Choice(&[
+            ("http", Protocol::Http),
+            ("uwsgi", Protocol::Uwsgi),
+        ])) => {
             value: "http|uwsgi",
             default: &["http"],
         }
@@ -172,6 +177,89 @@ settings! {
         backlog: i32 = One(Whole { min: 1, max: 65_535 }) => {
             value: "NUMBER",
             default: &["2048"],
+        }
+    }
+
+    section "TLS" {
+        /// The server's certificate: a PEM file, with those that vouch for it after it.
+        ///
+        /// With it, HTTPS is spoken on TCP addresses; see `bind` and docs/tls.md. Read by
+        /// the master, at start and on SIGHUP.
+        certfile: Option<PathBuf> = Optional(FilePath("the path of a PEM file")) => {
+            value: "FILE",
+        }
+
+        /// The private key to `certfile`: a PEM file, not encrypted.
+        ///
+        /// Without it, the key is in `certfile`.
+        keyfile: Option<PathBuf> = Optional(FilePath("the path of a PEM file")) => {
+            value: "FILE",
+        }
+
+        /// Certificate for further server names, with its key; repeatable.
+        ///
+        /// CERTFILE, or CERTFILE:KEYFILE. The names are those that the certificate is for,
+        /// also with `*`. Clients that ask for no name, or another, get `certfile`. In one
+        /// text several are separated by commas.
+        certificates: Vec<CertificateFiles> = Many {
+            kind: Certificate,
+            form: Form::List(&[',']),
+            may_be_empty: true,
+        } => {
+            value: "FILE",
+            flag: Some("certificate"),
+            aliases: &["certificates"],
+            other_names: &["sni"],
+        }
+
+        /// Certificates of the authorities that sign those of clients: a PEM file.
+        ca_certs: Option<PathBuf> = Optional(FilePath("the path of a PEM file")) => {
+            value: "FILE",
+        }
+
+        /// Whether clients are to show a certificate, signed by one of `ca_certs`.
+        ///
+        /// `none`, `optional` or `required`; 0, 1 and 2 are the same. A certificate that
+        /// isn't signed so ends the connection. Whose it is, the application finds in
+        /// `SSL_CLIENT_S_DN`.
+        cert_reqs: ClientCertificates = One(Choice(&[
+            ("none", ClientCertificates::None),
+            ("optional", ClientCertificates::Optional),
+            ("required", ClientCertificates::Required),
+            ("0", ClientCertificates::None),
+            ("1", ClientCertificates::Optional),
+            ("2", ClientCertificates::Required),
+        ])) => {
+            value: "none|optional|required",
+            default: &["none"],
+        }
+
+        /// The oldest version of TLS that is spoken.
+        tls_min_version: TlsVersion = One(Choice(&[
+            ("1.2", TlsVersion::V1_2),
+            ("1.3", TlsVersion::V1_3),
+        ])) => {
+            value: "1.2|1.3",
+            other_names: &["ssl_version"],
+            default: &["1.2"],
+        }
+
+        /// The cipher suites that are used; without it, all that Ironhorn has.
+        ///
+        /// Names of IANA or OpenSSL, in one text separated by colons or commas; OpenSSL's
+        /// patterns are refused. Of a version of TLS of which none is named, all are used.
+        ciphers: Vec<CipherSuite> = Many {
+            kind: Suite,
+            form: Form::List(&[':', ',']),
+            may_be_empty: true,
+        } => {
+            value: "SUITES",
+        }
+
+        /// How long a client may take for the TLS handshake.
+        handshake_timeout: Duration = One(Seconds::up_to(DAY)) => {
+            value: "SECONDS",
+            default: &["10"],
         }
     }
 

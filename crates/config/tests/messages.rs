@@ -29,7 +29,7 @@ fn unknown_key() {
     yaml("colour: red\n", "ironhorn.yaml:2: colour: unknown setting");
     yaml("config: x\n", "ironhorn.yaml:2: config: unknown setting");
     yaml("print_config: true\n", "ironhorn.yaml:2: print_config: unknown setting");
-    yaml("keyfile: x\n", "ironhorn.yaml:2: keyfile: not supported in this version");
+    yaml("reuse_port: x\n", "ironhorn.yaml:2: reuse_port: not supported in this version");
     yaml(
         "preload_app: true\n",
         r#"ironhorn.yaml:2: preload_app: unknown setting, did you mean "preload"?"#,

@@ -13,7 +13,7 @@ use ironhorn_http::Limits;
 use ironhorn_master::command::WORKER_COMMANDS;
 use ironhorn_master::{ExitCode, WorkerSeat, ZygoteSeat};
 use ironhorn_unix::{Board, Monotonic, StackFile, State, thread_count};
-use ironhorn_worker::{Context, Entrance, Left, Options, Protocol};
+use ironhorn_worker::{Context, Entrance, Left, Options};
 use pyo3::prelude::*;
 
 use crate::app_loader::{self, LoadError};
@@ -62,11 +62,8 @@ pub(crate) fn preload(
 
 /// A worker's own of what it shares with nobody in its process; else `None`.
 pub(crate) fn entrance(shared: generation::Entrance) -> Option<Entrance> {
-    let protocol = match shared.protocol {
-        ironhorn_config::Protocol::Http => Protocol::Http,
-        ironhorn_config::Protocol::Uwsgi => Protocol::Uwsgi,
-    };
-    Some(Entrance { listener: Arc::new(Rc::into_inner(shared.listener)?), protocol })
+    let listener = Arc::new(Rc::into_inner(shared.listener)?);
+    Some(Entrance { listener, protocol: shared.protocol })
 }
 
 /// Is the worker; returns its exit code.
@@ -295,6 +292,7 @@ fn run_exit_functions(py: Python<'_>) {
 
 fn worker_options(settings: &Settings) -> Options {
     Options {
+        handshake_timeout: Some(settings.handshake_timeout),
         header_timeout: Some(settings.header_timeout),
         body_timeout: Some(settings.body_timeout),
         body_min_rate: settings.body_min_rate,

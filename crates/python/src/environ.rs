@@ -23,6 +23,7 @@ use std::net::IpAddr;
 use ironhorn_http::{BodyLength, Field, Version};
 use ironhorn_unix::{Local, Peer};
 use ironhorn_worker::Request;
+use ironhorn_worker::tls::TlsFacts;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -145,6 +146,9 @@ impl<'py> Environs<'py> {
         if request.sender.secure {
             environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
         }
+        if let Some(tls) = request.tls {
+            set_tls(&environ, tls)?;
+        }
         self.set_peer(&environ, &request.sender.peer)?;
 
         self.set_fields(&environ, head.fields, head.authority())?;
@@ -154,7 +158,8 @@ impl<'py> Environs<'py> {
         }
         if named_by_host {
             let host = head.authority().map(values::without_user).or_else(|| head.field("host"));
-            set_server(&environ, host.unwrap_or_default())?;
+            let usual: &[u8] = if request.tls.is_some() { b"443" } else { b"" };
+            set_server(&environ, host.unwrap_or_default(), usual)?;
         }
         for (name, value) in request.sender.variables.iter() {
             environ.set_item(self.names.variable(py, name)?, latin1(py, value)?)?;
@@ -247,10 +252,30 @@ fn join<'py>(
     }
 }
 
-/// SERVER_NAME and SERVER_PORT of a request that came by a unix socket.
-fn set_server(environ: &Bound<'_, PyDict>, host: &[u8]) -> PyResult<()> {
+/// What mod_ssl calls the facts of a connection.
+fn set_tls(environ: &Bound<'_, PyDict>, tls: &TlsFacts) -> PyResult<()> {
+    let py = environ.py();
+    environ.set_item(intern!(py, "HTTPS"), intern!(py, "on"))?;
+    environ.set_item(intern!(py, "SSL_PROTOCOL"), PyString::intern(py, tls.version))?;
+    environ.set_item(intern!(py, "SSL_CIPHER"), PyString::intern(py, tls.cipher))?;
+    if let Some(name) = &tls.server_name {
+        environ.set_item(intern!(py, "SSL_TLS_SNI"), latin1(py, name.as_bytes())?)?;
+    }
+    let Some(client) = &tls.client else {
+        return environ.set_item(intern!(py, "SSL_CLIENT_VERIFY"), intern!(py, "NONE"));
+    };
+    environ.set_item(intern!(py, "SSL_CLIENT_VERIFY"), intern!(py, "SUCCESS"))?;
+    let subject = latin1(py, client.subject.as_bytes())?;
+    environ.set_item(intern!(py, "SSL_CLIENT_S_DN"), subject)?;
+    environ.set_item(intern!(py, "SSL_CLIENT_CERT"), latin1(py, client.pem.as_bytes())?)
+}
+
+/// SERVER_NAME and SERVER_PORT of a request that came by a unix socket. `usual` is the port that
+/// Host leaves out, if it isn't the template's.
+fn set_server(environ: &Bound<'_, PyDict>, host: &[u8], usual: &[u8]) -> PyResult<()> {
     let py = environ.py();
     let (name, port) = values::split_host(host);
+    let port = if port.is_empty() { usual } else { port };
     if !name.is_empty() {
         environ.set_item(intern!(py, "SERVER_NAME"), latin1(py, name)?)?;
     }

@@ -26,7 +26,7 @@ use crate::hooks::{Conf, Confs, Hooks, HooksError};
 use crate::systemd::{Other, Systemd};
 use crate::upgrade::{self, Succession, with_suffix, without_suffix};
 use crate::watch::{Plan, SourceWatch};
-use crate::{boot, check, daemon, hooks, logging, privileges, static_files, systemd};
+use crate::{boot, check, daemon, hooks, logging, privileges, static_files, systemd, tls};
 
 /// Everything that outlives a worker.
 pub(crate) struct Server<'py> {
@@ -155,8 +155,11 @@ impl<'py> Server<'py> {
                 error.reason
             })?;
             privileges::give_logs(&settings, identity.as_ref())?;
-            let bound = Generation::bind(settings, identity, &self.generations);
-            bound.map(|generation| generation.with_hooks(hooks)).map_err(|error| error.to_string())
+            let former = self.generations.get(self.serving).and_then(|kept| kept.tls.as_ref());
+            let tls =
+                tls::read(&settings, former).map_err(|problem| tls::blame(&resolved, &problem))?;
+            let bound = Generation::bind(settings, identity, tls, &self.generations);
+            bound.map(|generation| generation.with_hooks(hooks))
         });
         here.enter().map_err(|error| error.to_string())?;
         self.launch.set_umask_of(self.serving());
@@ -251,6 +254,7 @@ impl Host for Server<'_> {
             log::warn!("control has changed: the socket stays as it is until a restart");
         }
         prepared.announce_unless_in(&self.generations);
+        prepared.warn_of_certificates();
         let options = master_options(&prepared.settings);
         self.generations.insert(generation, prepared);
         Ok(options)
@@ -384,12 +388,12 @@ impl Host for Server<'_> {
 
     fn about(&self) -> About {
         let serving = self.generations.get(self.serving);
-        let listeners = serving.iter().flat_map(|generation| generation.listeners());
+        let entrances = serving.iter().flat_map(|generation| &generation.entrances);
         About {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             app: self.serving().main_app().to_owned(),
             directory: std::env::current_dir().unwrap_or_default().display().to_string(),
-            listeners: listeners.map(|listener| whereabouts(listener)).collect(),
+            listeners: entrances.map(whereabouts).collect(),
         }
     }
 

@@ -39,6 +39,7 @@ mod static_files;
 mod systemd;
 #[cfg(test)]
 mod testing;
+mod tls;
 mod traceback;
 mod upgrade;
 mod watch;

@@ -12,6 +12,7 @@ use crate::fork_hooks::PythonHooks;
 use crate::generation::{Generation, Generations, access_format, open_access_log};
 use crate::hooks::Confs;
 use crate::host::{Launch, Server, master_options};
+use crate::tls::{self, ServerTls};
 use crate::upgrade::SetAside;
 use crate::{check, control_path, ctl, daemon, hooks, logging, privileges, static_files, systemd};
 
@@ -64,7 +65,14 @@ fn run(py: Python<'_>, launch: Launch, resolved: &Resolved) -> i32 {
     if let Err(error) = launch.enter(&resolved.settings) {
         return fail(USAGE, &error);
     }
+    let tls = match tls::read(&resolved.settings, None) {
+        Ok(tls) => tls,
+        Err(problem) => return fail(USAGE, &tls::blame(resolved, &problem)),
+    };
     if resolved.invocation.check_config {
+        for warning in tls.iter().flat_map(|tls| &tls.warnings) {
+            fail(ExitCode::OK, &format!("warning: {warning}"));
+        }
         return check::run(py, &launch, resolved, identity.as_ref());
     }
     if let Err(error) = static_files::check(resolved) {
@@ -78,7 +86,7 @@ fn run(py: Python<'_>, launch: Launch, resolved: &Resolved) -> i32 {
             Err(code) => return code,
         }
     }
-    let code = match start(py, launch, resolved, identity, &mut promise) {
+    let code = match start(py, launch, resolved, identity, tls, &mut promise) {
         Ok(code) => code,
         Err(message) => fail(ExitCode::RUNTIME, &message),
     };
@@ -100,6 +108,7 @@ fn start(
     launch: Launch,
     resolved: &Resolved,
     identity: Option<Identity>,
+    tls: Option<ServerTls>,
     promise: &mut Option<Promise>,
 ) -> Result<i32, String> {
     let settings = resolved.settings.clone();
@@ -123,9 +132,7 @@ fn start(
     // Addresses first: a second server by mistake must end before it touches anything.
     let (succession, listeners) = launch.inherit();
     let inherited = Generations::of_inherited(&settings, listeners);
-    let generation =
-        Generation::bind(settings, identity, &inherited).map_err(|error| error.to_string())?;
-    let generation = generation.with_hooks(loaded);
+    let generation = Generation::bind(settings, identity, tls, &inherited)?.with_hooks(loaded);
     let pidfile = pid.as_deref().map(Pidfile::create).transpose().map_err(|error| {
         generation.unlink_unless_in(&inherited);
         error.to_string()
@@ -143,6 +150,7 @@ fn start(
     }
     log::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), workers = options.workers; "starting");
     launch.warn_of_unused(&generation.settings);
+    generation.warn_of_certificates();
     generation.announce_unless_in(&none);
     let _aside = SetAside::control(&control, &succession);
     let opened = control_path::open(&control, launch.environment())

@@ -66,7 +66,7 @@ pub(crate) fn with_request<R>(wire: &[u8], peer: &Peer, run: impl FnOnce(&Reques
     let head = ironhorn_http::Request::parse(wire, &mut storage, &Limits::default())
         .unwrap_or_else(|refusal| panic!("refused: {refusal}"));
     let sender = Sender::of(*peer);
-    run(&Request { head: &head, sender: &sender, listener: 0 })
+    run(&Request { head: &head, sender: &sender, listener: 0, tls: None })
 }
 
 /// Runs code with some names bound; returns its globals.

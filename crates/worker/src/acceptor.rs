@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use ironhorn_unix::{Monotonic, add_exclusive, remove};
 
-use crate::Entrance;
 use crate::application::Sender;
 use crate::connection::Client;
 use crate::transport::Transport;
+use crate::{Entrance, Protocol};
 
 /// How long nothing is accepted after the process ran out of descriptors, unless one is freed.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -107,11 +107,17 @@ impl Acceptor {
                 if std::mem::take(&mut self.starved) {
                     log::info!("accepting again");
                 }
-                let stream = Arc::new(Transport::plain(stream));
+                let stream = Transport::plain(stream);
+                if let Protocol::Https(tls) = protocol
+                    && let Err(error) = stream.start_tls(tls, Vec::new())
+                {
+                    log::error!(error:%; "cannot start TLS; connection closed");
+                    return Accepted::Nothing;
+                }
                 Accepted::Client(Client {
-                    stream,
-                    sender: Sender::of(peer),
-                    protocol: *protocol,
+                    sender: Sender { secure: stream.is_tls(), ..Sender::of(peer) },
+                    stream: Arc::new(stream),
+                    protocol: protocol.clone(),
                     listener: index,
                 })
             }

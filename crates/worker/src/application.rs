@@ -11,6 +11,8 @@ use ironhorn_http::ResponseHead;
 use ironhorn_http::uwsgi::Variables;
 use ironhorn_unix::Peer;
 
+use crate::tls::TlsFacts;
+
 /// Runs an app for a worker.
 pub trait Application {
     /// A piece of a response body, held alive until it has been sent.
@@ -47,6 +49,8 @@ pub struct Request<'a> {
     pub sender: &'a Sender,
     /// Which of the worker's listeners it came by, counted from 0.
     pub listener: usize,
+    /// How it was encrypted, if it was on its last way.
+    pub tls: Option<&'a TlsFacts>,
 }
 
 /// Who sent a request and how, as far as the server knows or believes it.

@@ -11,7 +11,6 @@
 //! A request that comes in one piece and whose response the socket takes at once passes from
 //! `Head` to `Head` without leaving anything here.
 
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use ironhorn_unix::{Answer, Monotonic};
@@ -38,7 +37,23 @@ pub(crate) struct Client {
 impl Client {
     /// How it is told that its request has expired.
     pub(crate) fn answer(&self, is_head: bool) -> Answer {
-        Answer::Direct { connection: self.stream.as_raw_fd(), is_head }
+        match self.stream.direct() {
+            Some(connection) => Answer::Direct { connection, is_head },
+            // A signal handler can't encrypt.
+            None => Answer::ByLoop { token: 0 },
+        }
+    }
+
+    pub(crate) fn speaks_uwsgi(&self) -> bool {
+        matches!(self.protocol, Protocol::Uwsgi)
+    }
+
+    /// The port that its requests are sent to, if that is all that they get.
+    pub(crate) fn redirects_to(&self) -> Option<u16> {
+        match self.protocol {
+            Protocol::Redirect { port } => Some(port),
+            _ => None,
+        }
     }
 }
 
@@ -101,6 +116,7 @@ impl<C, S> Connection<C, S> {
     /// What it waits for if nothing can be done now.
     pub(crate) fn awaits(&self) -> Timeout {
         match &self.phase {
+            Phase::Head if !self.client.stream.is_established() => Timeout::Handshake,
             Phase::Head if self.served && self.buffer.is_empty() => Timeout::KeepAlive,
             Phase::Head => Timeout::Header,
             Phase::Body(_) => Timeout::Body,

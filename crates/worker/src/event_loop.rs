@@ -103,6 +103,7 @@ impl<'a, A: Application> Loop<'a, A> {
             registry.register(&mut SourceFd(&interrupts), INTERRUPTS, Interest::READABLE)?;
         }
         let timers = Timers::new([
+            options.handshake_timeout,
             options.header_timeout,
             options.body_timeout,
             Some(options.keepalive),
@@ -247,6 +248,10 @@ impl<'a, A: Application> Loop<'a, A> {
         let connection = &mut held.connection;
         connection.read_closed |= event.is_read_closed();
         connection.readable |= event.is_readable();
+        if event.is_writable() {
+            // What goes wrong here goes wrong again where something comes of it.
+            let _ = connection.client.stream.flush();
+        }
         let is_broken = event.is_error() || event.is_write_closed();
         let next = if is_broken && !connection.is_lingering() {
             // Both directions are shut or the connection was reset: nobody reads an answer.
@@ -290,8 +295,8 @@ impl<'a, A: Application> Loop<'a, A> {
     fn arm(&mut self, key: usize, class: Timeout) {
         let held = &mut self.connections[key];
         let restart = mem::take(&mut held.connection.restart_timer);
-        // A head has one deadline however it drips in.
-        let keep = matches!(class, Timeout::Header | Timeout::LastCall)
+        // A head has one deadline however it drips in, and so has a handshake.
+        let keep = matches!(class, Timeout::Handshake | Timeout::Header | Timeout::LastCall)
             && !restart
             && self.timers.armed(key) == Some(class);
         if !keep {

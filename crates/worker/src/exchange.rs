@@ -51,11 +51,12 @@ impl<'a, C: AsRef<[u8]>> Live<'a, C> {
     /// Sends what waits, until the app isn't too far ahead of its client any more.
     fn catch_up(&mut self) -> io::Result<()> {
         while self.wire.waiting() > WRITE_AHEAD {
-            let waiting = self.wire.waiting();
+            let stream = &self.client.stream;
+            let before = (self.wire.waiting(), stream.flushed());
             self.wait_writable()?;
             // Also if it isn't called writable: a slow client frees its buffer bit by bit.
-            self.wire.flush(&self.client.stream)?;
-            if self.wire.waiting() == waiting {
+            self.wire.flush(stream)?;
+            if (self.wire.waiting(), stream.flushed()) == before {
                 return Err(io::ErrorKind::TimedOut.into());
             }
         }

@@ -24,6 +24,7 @@ mod health;
 mod output;
 mod pace;
 mod packet;
+mod redirect;
 mod refuse;
 mod respond;
 mod response;
@@ -31,6 +32,7 @@ mod room;
 mod serve;
 mod static_files;
 mod timers;
+pub mod tls;
 mod transport;
 mod wire;
 
@@ -47,9 +49,13 @@ pub use application::{
 pub use event_loop::run;
 pub use static_files::{StaticError, StaticFiles, StaticOptions};
 
+use tls::Tls;
+
 /// How a worker treats its connections.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// From the accept to the end of the TLS handshake.
+    pub handshake_timeout: Option<Duration>,
     /// From the first byte of a request head, or the accept, to the head's end.
     pub header_timeout: Option<Duration>,
     /// Between two pieces of a request body.
@@ -92,12 +98,19 @@ pub struct Entrance {
 }
 
 /// What is spoken on a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Protocol {
     /// HTTP/1.1.
     Http,
     /// The uwsgi protocol: one request a connection, answered in HTTP.
     Uwsgi,
+    /// HTTP/1.1 in TLS.
+    Https(Tls),
+    /// HTTP/1.1, where every request is answered with where it is to go instead.
+    Redirect {
+        /// The port where HTTPS is spoken.
+        port: u16,
+    },
 }
 
 /// Everything a worker is given.

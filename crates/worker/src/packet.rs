@@ -7,7 +7,6 @@ use ironhorn_http::uwsgi::{Packet, Translation};
 use ironhorn_http::{FieldStorage, Received, Refusal};
 use ironhorn_unix::Peer;
 
-use crate::Protocol;
 use crate::application::{Application, Sender};
 use crate::connection::Client;
 use crate::serve::{ConnectionOf, Next, Service, Step};
@@ -17,9 +16,7 @@ impl<A: Application> Service<A> {
     pub(crate) fn admits(&mut self, client: &Client) -> bool {
         let Peer::Inet(peer) = client.sender.peer else { return true };
         let allowed = &self.around.options.uwsgi_allow_from;
-        if client.protocol != Protocol::Uwsgi
-            || allowed.iter().any(|network| network.contains(peer.ip()))
-        {
+        if !client.speaks_uwsgi() || allowed.iter().any(|network| network.contains(peer.ip())) {
             return true;
         }
         self.strangers += 1;

@@ -4,33 +4,39 @@
 //! response in the client's buffers (RFC 9112 §9.6). So only the sending side is shut at first, and
 //! what the client still sends is read and thrown away: the connection lingers.
 
+use std::io;
 use std::time::Duration;
 
 use ironhorn_http::{Refusal, refusal_response};
 use ironhorn_unix::Monotonic;
 
-use crate::Protocol;
 use crate::access_log::Entry;
 use crate::application::Application;
 use crate::body::BodyError;
 use crate::connection::Phase;
 use crate::serve::{ConnectionOf, Next, Service};
+use crate::tls::NotTls;
 use crate::wire::HeadContext;
 
 /// How long a client may go on sending after its last response, however busily.
 const LINGER_AT_MOST: Duration = Duration::from_secs(30);
+/// How a record of a TLS handshake begins (RFC 8446 section 5.1).
+const TLS_HANDSHAKE: [u8; 2] = [22, 3];
 
 impl<A: Application> Service<A> {
     /// What a connection waited for hasn't come in time.
     pub(crate) fn time_out(&mut self, connection: &mut ConnectionOf<A>) -> Next {
         if connection.is_idle() {
+            if !connection.client.stream.is_established() {
+                log::debug!(peer:? = connection.client.sender.peer; "TLS handshake took too long");
+            }
             return Next::Close;
         }
         let received = match &mut connection.phase {
             Phase::Responding(_) => return self.lost(connection),
             Phase::Lingering { .. } => return Next::Close,
             // Of a packet there is no line to be shown.
-            Phase::Head if connection.client.protocol == Protocol::Uwsgi => Vec::new(),
+            Phase::Head if connection.client.speaks_uwsgi() => Vec::new(),
             Phase::Head => std::mem::take(&mut connection.buffer),
             Phase::Body(upload) => std::mem::take(&mut upload.head),
         };
@@ -46,11 +52,18 @@ impl<A: Application> Service<A> {
         received: &[u8],
         refusal: Refusal,
     ) -> Next {
+        let peer = &connection.client.sender.peer;
+        if received.starts_with(&TLS_HANDSHAKE) {
+            log::debug!(peer:?, status = 400; "TLS on a port for HTTP without it: is https:// missing in bind?");
+            // Whatever was said, the client would take it for a broken record.
+            self.log_refusal(connection, received, 400, 0);
+            return self.linger(connection);
+        }
         // No method begins with a NUL, and every uwsgi packet of nginx does: a mistake of an
         // operator's, who will look for it in this answer.
         let is_packet = refusal == Refusal::MethodInvalid && received.first() == Some(&0);
         let refusal = if is_packet && !connection.served { Refusal::UwsgiOnHttp } else { refusal };
-        log::debug!(peer:? = connection.client.sender.peer, status = refusal.status(), why:% = refusal,
+        log::debug!(peer:?, status = refusal.status(), why:% = refusal,
             section = refusal.section(); "request refused");
         self.answer_refusal(connection, received, refusal.status(), &refusal.to_string())
     }
@@ -79,22 +92,12 @@ impl<A: Application> Service<A> {
         status: u16,
         text: &str,
     ) -> Next {
-        let client = &connection.client;
         let HeadContext { date, server } = self.around.head_context();
         let mut answer = Vec::new();
         refusal_response(&mut answer, status, date, server, text);
-        if let Some(access_log) = &mut self.access_log {
-            access_log.add(&Entry {
-                request: None,
-                received,
-                sender: &client.sender,
-                status,
-                response: None,
-                body_bytes: text.len() as u64 + 1, // LF
-                elapsed: Duration::ZERO,
-                environ: &[],
-            });
-        }
+        let body_bytes = text.len() as u64 + 1; // LF
+        self.log_refusal(connection, received, status, body_bytes);
+        let client = &connection.client;
         // A client that is refused and doesn't even take a few hundred bytes gets no more.
         match client.stream.send(&answer) {
             Ok(_) => self.linger(connection),
@@ -102,10 +105,50 @@ impl<A: Application> Service<A> {
         }
     }
 
+    fn log_refusal(
+        &mut self,
+        connection: &ConnectionOf<A>,
+        received: &[u8],
+        status: u16,
+        body_bytes: u64,
+    ) {
+        if let Some(access_log) = &mut self.access_log {
+            access_log.add(&Entry {
+                request: None,
+                received,
+                sender: &connection.client.sender,
+                status,
+                response: None,
+                body_bytes,
+                elapsed: Duration::ZERO,
+                environ: &[],
+            });
+        }
+    }
+
+    /// Nothing can be received any more.
+    pub(crate) fn broken(&mut self, connection: &mut ConnectionOf<A>, error: io::Error) -> Next {
+        if error.kind() != io::ErrorKind::InvalidData || connection.is_lingering() {
+            return self.lost(connection);
+        }
+        log::debug!(peer:? = connection.client.sender.peer, error:%; "TLS failed");
+        if let Ok(NotTls { received }) = error.downcast() {
+            return self.answer_refusal(connection, &received, 400, "this port speaks HTTPS");
+        }
+        // The client is to see the alert.
+        self.lost(connection);
+        self.linger(connection)
+    }
+
     /// The last response is with the kernel. `more`: the client has sent what won't be answered, or
     /// may be about to.
     pub(crate) fn close(&mut self, connection: &mut ConnectionOf<A>, more: bool) -> Next {
-        if connection.readable || more { self.linger(connection) } else { Next::Close }
+        // TLS has an end of its own, which the client answers.
+        if connection.readable || more || connection.client.stream.is_tls() {
+            self.linger(connection)
+        } else {
+            Next::Close
+        }
     }
 
     fn linger(&mut self, connection: &mut ConnectionOf<A>) -> Next {

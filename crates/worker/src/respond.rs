@@ -62,7 +62,12 @@ impl<A: Application> Service<A> {
         }
         self.around.lane.begin_request(head.method.as_bytes(), head.target.as_ref(), started);
         let mut response = self.response_to(head, started, more);
-        let request = Request { head, sender: &client.sender, listener: client.listener };
+        let request = Request {
+            head,
+            sender: &client.sender,
+            listener: client.listener,
+            tls: client.stream.tls_facts(),
+        };
         open_request(self.around.lane.index(), client.answer(head.method == "HEAD"));
         let reply = self.app.call(&request, body, &mut response.live(client, &self.around));
         let progress = if claim_response(self.around.lane.index()) {

@@ -197,6 +197,19 @@ impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
         }
     }
 
+    /// Sends a 308 to `location`.
+    pub(crate) fn redirect(
+        &mut self,
+        location: &[u8],
+        client: &Client,
+        around: &Surroundings,
+    ) -> Progress {
+        match self.wire.send_redirect(&client.stream, location, around.head_context()) {
+            Ok(()) => self.advance(client, around),
+            Err(_) => self.cut(Cut::ClientGone),
+        }
+    }
+
     fn take(
         &mut self,
         reply: Reply<C, S>,
@@ -282,10 +295,11 @@ impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
         let (mut chunks, mut steps) = (0, 0);
         let mut entered = None;
         loop {
-            let waiting = self.wire.waiting();
+            let (waiting, flushed) = (self.wire.waiting(), stream.flushed());
             self.wire.flush(stream)?;
-            self.progressed |= self.wire.waiting() < waiting;
-            if !self.wire.is_flushed() {
+            let all = stream.flush()?;
+            self.progressed |= self.wire.waiting() < waiting || stream.flushed() > flushed;
+            if !self.wire.is_flushed() || !all {
                 return Ok(Progress::Blocked);
             }
             match &mut self.source {

@@ -13,13 +13,13 @@ use ironhorn_http::{
 };
 use ironhorn_unix::{BoardLane, BoardSlot, Monotonic};
 
+use crate::Options;
 use crate::access_log::AccessLog;
 use crate::application::{Application, Body};
 use crate::body::{Memory, Spool, Upload};
 use crate::connection::{Connection, Phase};
 use crate::pace::is_too_slow;
 use crate::wire::HeadContext;
-use crate::{Options, Protocol};
 
 /// Requests of one connection that are served before the others get a turn.
 const REQUESTS_A_TURN: usize = 16;
@@ -123,8 +123,9 @@ impl<A: Application> Service<A> {
             match connection.client.stream.recv(scratch) {
                 Ok(0) => return self.end_of_file(connection),
                 Ok(count) => {
-                    // A short read has emptied the socket; epoll tells of what comes after it.
-                    connection.readable = count == scratch.len() || connection.read_closed;
+                    // Once the socket is empty, epoll tells of what comes after.
+                    let more = connection.client.stream.may_hold_more(count, scratch.len());
+                    connection.readable = more || connection.read_closed;
                     let next = self.take(connection, &scratch[..count]);
                     if next != Next::Wait || !connection.reads() {
                         return next;
@@ -134,7 +135,7 @@ impl<A: Application> Service<A> {
                     connection.readable = false;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return self.lost(connection),
+                Err(error) => return self.broken(connection, error),
             }
         }
         Next::Again
@@ -224,7 +225,7 @@ impl<A: Application> Service<A> {
 
     /// One request from its head on.
     fn take_head(&mut self, connection: &mut ConnectionOf<A>, input: &[u8]) -> Step {
-        if connection.client.protocol == Protocol::Uwsgi {
+        if connection.client.speaks_uwsgi() {
             return self.take_packet(connection, input);
         }
         let mut storage = FieldStorage::new();
@@ -237,6 +238,9 @@ impl<A: Application> Service<A> {
             }
         };
         let (bytes, rest) = input.split_at(head.head_len);
+        if let Some(port) = connection.client.redirects_to() {
+            return self.redirect(connection, &head, bytes, rest, port);
+        }
         let (consumed, next) = self.take_request(connection, &head, bytes, rest);
         (bytes.len() + consumed, next)
     }

@@ -162,10 +162,36 @@ impl<C: AsRef<[u8]>> Wire<C> {
         body: &[u8],
         context: HeadContext<'_>,
     ) -> io::Result<()> {
+        self.send_own_with(stream, status, &[], body, context)
+    }
+
+    /// Sends a client to another place. `location` has no byte that a field may not have.
+    pub(crate) fn send_redirect(
+        &mut self,
+        stream: &Transport,
+        location: &[u8],
+        context: HeadContext<'_>,
+    ) -> io::Result<()> {
+        let field: (&[u8], &[u8]) = (b"Location", location);
+        self.send_own_with(stream, b"308 Permanent Redirect", &[field], b"use HTTPS\n", context)
+    }
+
+    fn send_own_with(
+        &mut self,
+        stream: &Transport,
+        status: &[u8],
+        fields: &[(&[u8], &[u8])],
+        body: &[u8],
+        context: HeadContext<'_>,
+    ) -> io::Result<()> {
         self.head.clear();
+        let content_type: (&[u8], &[u8]) = (b"Content-Type", b"text/plain; charset=utf-8");
         self.head
             .set_status(status)
-            .and_then(|()| self.head.push_field(b"Content-Type", b"text/plain; charset=utf-8"))
+            .and_then(|()| {
+                let mut all = [content_type].into_iter().chain(fields.iter().copied());
+                all.try_for_each(|(name, value)| self.head.push_field(name, value))
+            })
             .expect("invariant: our own head is well-formed");
         self.send_with(stream, body, context)
     }

@@ -22,13 +22,21 @@ pub enum Protocol {
     /// HTTP/1.1.
     #[default]
     Http,
+    /// HTTP/1.1 in TLS.
+    Https,
+    /// HTTP/1.1, where every request is told to come back over HTTPS.
+    Redirect,
     /// The uwsgi protocol.
     Uwsgi,
 }
 
 /// Each protocol by its name, which `://` follows before an address.
-pub(crate) const PROTOCOLS: [(&str, Protocol); 2] =
-    [("http", Protocol::Http), ("uwsgi", Protocol::Uwsgi)];
+const PROTOCOLS: [(&str, Protocol); 4] = [
+    ("http", Protocol::Http),
+    ("https", Protocol::Https),
+    ("redirect", Protocol::Redirect),
+    ("uwsgi", Protocol::Uwsgi),
+];
 
 impl Bind {
     /// An address alone.
@@ -71,7 +79,10 @@ impl Kind for Listen {
     type Value = Bind;
 
     fn parse(&self, text: &str) -> Option<Bind> {
-        text.parse().ok()
+        let bind: Bind = text.parse().ok()?;
+        // A unix socket has no port that anybody could have meant.
+        let is_tcp = matches!(bind.address, Address::Tcp { .. } | Address::Fd(_));
+        (is_tcp || bind.protocol != Some(Protocol::Redirect)).then_some(bind)
     }
 
     fn allowed(&self) -> String {
@@ -102,6 +113,8 @@ mod tests {
         for (text, protocol) in [
             ("[::1]:80", None),
             ("http://[::1]:80", Some(Protocol::Http)),
+            ("https://[::1]:80", Some(Protocol::Https)),
+            ("redirect://[::1]:80", Some(Protocol::Redirect)),
             ("uwsgi://[::1]:80", Some(Protocol::Uwsgi)),
         ] {
             let bind: Bind = text.parse().unwrap();
@@ -123,5 +136,13 @@ mod tests {
     #[test]
     fn every_protocol_may_be_a_prefix() {
         assert_eq!(Listen.prefixes().unwrap().names, PROTOCOLS.map(|(name, _)| name));
+    }
+
+    #[test]
+    fn only_a_port_is_redirected_from() {
+        assert!(Listen.parse("https://unix:/run/app").is_some());
+        assert!(Listen.parse("redirect://:80").is_some());
+        assert!(Listen.parse("redirect://fd://3").is_some());
+        assert_eq!(Listen.parse("redirect://unix:/run/app"), None);
     }
 }

@@ -8,9 +8,10 @@ mod network;
 mod number;
 mod route;
 mod text;
+mod tls;
 
 pub use bind::{Bind, Protocol};
-pub(crate) use bind::{Listen, PROTOCOLS, Prefixes};
+pub(crate) use bind::{Listen, Prefixes};
 pub(crate) use network::Networks;
 pub(crate) use number::{
     Bytes, Octal, Seconds, SecondsOrOff, Threads, Whole, WholeOrOff, WorkerCount,
@@ -20,6 +21,8 @@ pub(crate) use text::{
     AccessFormat, Choice, ControlSocket, FilePath, Flag, Log, Pair, Text, UrlPath,
 };
 pub use text::{AccessLogFormat, Control, HeaderMap, LogFile, LogFormat, LogLevel, Symlinks};
+pub(crate) use tls::{Certificate, Suite};
+pub use tls::{CertificateFiles, CipherSuite, ClientCertificates, TlsVersion};
 
 /// How one text is read.
 pub(crate) trait Kind {

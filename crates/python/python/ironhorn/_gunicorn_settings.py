@@ -27,6 +27,7 @@ from ironhorn._gunicorn_values import (
     path_list,
     patterns,
     seconds,
+    suites,
     user_name,
     variables,
     word,
@@ -86,8 +87,6 @@ Fate = Mapped | Hook | Idle | Missing | Refused
 _OFF = (False, None, 0, "false", "False")
 _ASGI = Missing("Ironhorn serves WSGI", (None, "auto", 3, 16 * 1024 * 1024, ""))
 _TRUST = "not supported in this version: the framework has to read what the proxy sends"
-_TLS = Missing("TLS is not supported in this version", (None, "", 0, False, True, "h1", ("h1",)))
-_NO_TLS = Refused("TLS is not supported in this version; let a proxy in front do it", (None, ""))
 _HTTP2 = Missing("HTTP/2 is not spoken", (None, "off", 100, 65535, 16384, 65536))
 _STRICT = Missing("Ironhorn refuses what RFC 9112 doesn't allow", _OFF)
 _LOGGING = Missing("the log is the server's own; log_format: json is for machines", (None, {}, ""))
@@ -162,7 +161,7 @@ TABLE: dict[str, Fate] = {
     ),
     "protocol": Mapped("protocol", word),
     "uwsgi_allow_ips": Mapped("uwsgi_allow_from", address_list, "networks too"),
-    "http_protocols": _TLS,
+    "http_protocols": Missing("HTTP/1.1 is spoken", (None, "", "h1", ("h1",), ["h1"])),
     "http2_cleartext": _HTTP2,
     "http2_max_concurrent_streams": _HTTP2,
     "http2_initial_window_size": _HTTP2,
@@ -174,15 +173,17 @@ TABLE: dict[str, Fate] = {
     "websocket_max_message_size": _ASGI,
     "root_path": _ASGI,
     # TLS
-    "certfile": _NO_TLS,
-    "keyfile": _NO_TLS,
-    "ca_certs": _TLS,
-    "cert_reqs": _TLS,
-    "ciphers": _TLS,
-    "ssl_version": _TLS,
-    "suppress_ragged_eofs": _TLS,
-    "do_handshake_on_connect": _TLS,
-    "ssl_context": _TLS,
+    "certfile": Mapped("certfile", path, "TCP addresses speak HTTPS, unix sockets don't"),
+    "keyfile": Mapped("keyfile", path),
+    "ca_certs": Mapped("ca_certs", path),
+    "cert_reqs": Mapped("cert_reqs", number),
+    "ciphers": Mapped("ciphers", suites, "names of suites; patterns are refused"),
+    "ssl_version": Missing(
+        "TLS 1.2 and 1.3 are spoken; tls_min_version can leave 1.3 alone", (None, 2, 16, 17)
+    ),
+    "suppress_ragged_eofs": Idle("HTTP tells whether a request is whole"),
+    "do_handshake_on_connect": Idle("no worker waits for a handshake"),
+    "ssl_context": Refused("the settings say what there is to say of TLS"),
     # Process
     "pidfile": Mapped("pid", path),
     "proc_name": Mapped("name", line),

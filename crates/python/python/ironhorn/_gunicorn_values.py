@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -131,6 +132,12 @@ def variables(value: Any) -> Texts:
     """Texts NAME=VALUE."""
     items = value.split(",") if isinstance(value, str) else _list(value, "a list of NAME=VALUE")
     return Texts([text for item in items for text in line(item).texts or []])
+
+
+def suites(value: Any) -> Texts:
+    """Cipher suites as in OpenSSL's lists."""
+    texts = line(value).texts
+    return Texts(None if texts is None else re.split("[:, ]+", texts[0]))
 
 
 def _list(value: Any, expected: str) -> list[Any]:

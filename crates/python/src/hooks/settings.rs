@@ -21,13 +21,7 @@ pub(super) fn shown<'py>(py: Python<'py>, settings: &Settings) -> PyResult<Bound
     s.env.iter().try_for_each(|(name, value)| env.set_item(name, value))?;
     shown.set_item("env", env)?;
     shown.set_item("bind", s.bind.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    shown.set_item(
-        "protocol",
-        match s.protocol {
-            Protocol::Http => "http",
-            Protocol::Uwsgi => "uwsgi",
-        },
-    )?;
+    shown.set_item("protocol", if s.protocol == Protocol::Uwsgi { "uwsgi" } else { "http" })?;
     let allowed: Vec<_> = s.uwsgi_allow_from.iter().map(ToString::to_string).collect();
     shown.set_item("uwsgi_allow_from", allowed)?;
     shown.set_item("backlog", s.backlog)?;

@@ -15,6 +15,7 @@ use ironhorn_unix::{
     Signal, Signals, State, ToMaster, ToWorker, answer_examinations, channel,
 };
 use ironhorn_worker::access_log::Format;
+use ironhorn_worker::tls::TlsFacts;
 use ironhorn_worker::{
     AccessLog, Application, Body, Chunks, Context, Entrance, Exchange, Failed, Left, Options,
     Protocol, Reply, Request, Sender, Stream, run,
@@ -40,6 +41,7 @@ pub(crate) struct Asked {
     pub(crate) peer: Peer,
     pub(crate) sender: Sender,
     pub(crate) listener: usize,
+    pub(crate) tls: Option<TlsFacts>,
 }
 
 pub(crate) type Answer = Reply<Vec<u8>, Made>;
@@ -170,6 +172,7 @@ where
             peer: request.sender.peer,
             sender: request.sender.clone(),
             listener: request.listener,
+            tls: request.tls.cloned(),
         };
         (self.call)(&asked, exchange)
     }
@@ -232,15 +235,16 @@ impl Turns {
 pub(crate) struct Setup {
     pub(crate) options: Options,
     addresses: Vec<Address>,
+    protocol: Protocol,
     access_log: Option<AccessLog>,
     signals: Vec<Signal>,
     examined: bool,
-    protocol: Protocol,
 }
 
 impl Setup {
     pub(crate) fn new() -> Self {
         let options = Options {
+            handshake_timeout: Some(LONG),
             header_timeout: Some(LONG),
             body_timeout: Some(LONG),
             body_min_rate: 0,
@@ -260,15 +264,20 @@ impl Setup {
         Self {
             options,
             addresses,
+            protocol: Protocol::Http,
             access_log: None,
             signals: Vec::new(),
             examined: false,
-            protocol: Protocol::Http,
         }
     }
 
     pub(crate) fn options(mut self, change: impl FnOnce(&mut Options)) -> Self {
         change(&mut self.options);
+        self
+    }
+
+    pub(crate) fn speaking(mut self, protocol: Protocol) -> Self {
+        self.protocol = protocol;
         self
     }
 
@@ -346,7 +355,10 @@ impl Setup {
                 options: self.options,
                 entrances: listeners
                     .into_iter()
-                    .map(|listener| Entrance { listener: listener.into(), protocol: self.protocol })
+                    .map(|listener| Entrance {
+                        listener: listener.into(),
+                        protocol: self.protocol.clone(),
+                    })
                     .collect(),
                 channel,
                 signals: &mut signals,
@@ -408,6 +420,11 @@ impl Server {
 
     pub(crate) fn connect_to(&self, listener: usize) -> Client {
         Client::connect(&self.locals[listener])
+    }
+
+    /// Where it listens first.
+    pub(crate) fn local(&self) -> &Local {
+        &self.locals[0]
     }
 
     /// Tries to connect by TCP.

@@ -24,6 +24,7 @@ mod responses;
 mod static_files;
 mod streaming;
 mod timeouts;
+mod tls;
 mod uwsgi;
 mod wear;
 mod writing;
