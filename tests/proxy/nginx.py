@@ -14,7 +14,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.process import scaled, wait_until
@@ -34,7 +34,8 @@ KEEP_ALIVE = (
 class Nginx:
     """One nginx in a directory of its own, in front of the server at `upstream`.
 
-    With `uwsgi`, which are lines for the location, it speaks the uwsgi protocol.
+    With `uwsgi`, which are lines for the location, it speaks the uwsgi protocol. `changes` are
+    further ones to the example's lines, by patterns; complaints that match `tolerates` are none.
     """
 
     def __init__(
@@ -44,20 +45,24 @@ class Nginx:
         keep_alive: bool = False,
         static: Path | None = None,
         uwsgi: Sequence[str] | None = None,
+        changes: Mapping[str, str] | None = None,
+        tolerates: str = "(?!)",
     ) -> None:
         directory.mkdir()
-        self._directory = directory
+        self._tolerates = tolerates
+        self.directory = directory
         with listen() as listener:
             # nginx leaves an inherited socket as it is, and wakes two workers for one connection.
             listener.setblocking(False)
             self.address: Address = listener.getsockname()[:2]
             example = EXAMPLES / ("nginx.conf" if uwsgi is None else "nginx-uwsgi.conf")
-            changes = {
+            everything = {
                 **places(directory, self.address, static or directory),
                 **(route(upstream, keep_alive) if uwsgi is None else uwsgi_route(upstream, uwsgi)),
+                **(changes or {}),
             }
             configuration = directory / "nginx.conf"
-            configuration.write_text(rewrite(example, changes))
+            configuration.write_text(rewrite(example, everything))
             files = ["-p", directory, "-c", configuration, "-e", directory / "error.log"]
             self._process = subprocess.Popen(
                 [program(), *files, "-g", "daemon off;"],
@@ -68,13 +73,17 @@ class Nginx:
         wait_until(self._is_started, what="nginx started")
 
     def _is_started(self) -> bool:
-        assert self._process.poll() is None, (self._directory / "error.log").read_text()
-        return (self._directory / "nginx.pid").exists()
+        assert self._process.poll() is None, (self.directory / "error.log").read_text()
+        return (self.directory / "nginx.pid").exists()
 
     def errors(self) -> str:
         """What nginx complained about: each broken connection to the server leaves a line."""
-        lines = (self._directory / "error.log").read_text().splitlines()
-        return "\n".join(line for line in lines if re.search(r"\[(error|crit|alert|emerg)\]", line))
+        return "\n".join(
+            line
+            for line in (self.directory / "error.log").read_text().splitlines()
+            if re.search(r"\[(error|crit|alert|emerg)\]", line)
+            and not re.search(self._tolerates, line)
+        )
 
     def stop(self) -> None:
         """Ends nginx and its workers."""

@@ -50,7 +50,7 @@ pub(crate) fn read(
 }
 
 /// Takes the settings from the text of a file.
-fn settings(text: &str, name: &str, errors: &mut Vec<ConfigError>) -> Values {
+pub(crate) fn settings(text: &str, name: &str, errors: &mut Vec<ConfigError>) -> Values {
     let mut values = Values::default();
     let document = match Document::parse(text) {
         Ok(document) => document,

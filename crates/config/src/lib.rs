@@ -129,16 +129,33 @@ pub fn resolve(sources: &Sources) -> Result<Resolved, Stop> {
         return Err(Stop::Errors(ConfigErrors::new(errors)));
     };
 
-    let mut values = Values::default();
-    for setting in all_settings() {
-        values.set(setting, setting.default_items(), Origin::Default);
-    }
     let named = [&command_line, &arguments, &environment]
         .into_iter()
         .find_map(|source| source.get("config")?.items.first());
     let named = named.map(String::as_str);
     let file = file::read(&sources.directory, named, sources.importer.as_ref(), &mut errors);
-    for source in [file, environment, arguments, command_line] {
+    merge([file, environment, arguments, command_line], errors).map_err(Stop::Errors)
+}
+
+/// Reads settings from the text of a YAML file and from nowhere else; errors call the file `name`.
+///
+/// What [`print_config`] writes gives the same settings again.
+pub fn resolve_text(text: &str, name: &str) -> Result<Resolved, ConfigErrors> {
+    let mut errors = Vec::new();
+    let file = file::settings(text, name, &mut errors);
+    merge([file], errors)
+}
+
+/// Lets each source win over the ones before it, and all over the defaults.
+fn merge(
+    sources: impl IntoIterator<Item = Values>,
+    mut errors: Vec<ConfigError>,
+) -> Result<Resolved, ConfigErrors> {
+    let mut values = Values::default();
+    for setting in all_settings() {
+        values.set(setting, setting.default_items(), Origin::Default);
+    }
+    for source in sources {
         values.replace_with(source);
     }
     // A file that can't be read may well name it.
@@ -151,7 +168,7 @@ pub fn resolve(sources: &Sources) -> Result<Resolved, Stop> {
     }
     apps::check(&values, &mut errors);
     if !errors.is_empty() {
-        return Err(Stop::Errors(ConfigErrors::new(errors)));
+        return Err(ConfigErrors::new(errors));
     }
     let settings = Settings::from_values(&values);
     let errors = agreement::check(&settings, &values);

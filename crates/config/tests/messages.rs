@@ -37,6 +37,15 @@ fn unknown_key() {
     yaml("[a]: 9\n", "ironhorn.yaml:2: found a list as a key, expected the name of a setting");
 }
 
+/// An error is one line, and does nothing to a terminal, whatever is written in the sources.
+#[test]
+fn key_with_controls() {
+    yaml("\"a\\e[31m\\nb\": 1\n", r"ironhorn.yaml:2: a\u{1b}[31m\nb: unknown setting");
+    yaml("rk.\ters: 1\n", r"ironhorn.yaml:2: rk.\ters: unknown setting");
+    environment("IRONHORN_A\u{1b}", "1", r"IRONHORN_A\u{1b}: unknown variable");
+    args(&["--\u{1b}[31m"], r"--\u{1b}[31m: unknown option");
+}
+
 #[test]
 fn value_that_is_not_allowed() {
     yaml(

@@ -1,4 +1,5 @@
-//! The fuzz targets for a moment, without a fuzzer: the corpus, mutated by a seeded generator.
+//! The fuzz targets for a moment, without a fuzzer: their corpus, and the files of `tests/requests`,
+//! as they are and mutated by a seeded generator.
 //!
 //! `IRONHORN_FUZZ_SEED=N` takes another seed; `scripts/fuzz` runs the real thing.
 
@@ -8,7 +9,7 @@
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{env, fs, panic};
 
 /// Mutated inputs for each target.
@@ -17,32 +18,47 @@ const ROUNDS: usize = 20_000;
 /// Longer files are left to the corpus test: they cost more than they find.
 const LONGEST: usize = 1000;
 
-#[test]
-fn request() {
-    run("request", targets::request);
+/// A test for each target, which has its name, and one that none is missing.
+macro_rules! targets {
+    ($($name:ident from $seeds:expr;)+) => {
+        $(
+            #[test]
+            fn $name() {
+                run(stringify!($name), targets::$name, $seeds);
+            }
+        )+
+
+        #[test]
+        fn every_target_is_run_and_has_a_corpus() {
+            let mut run = [$(stringify!($name)),+];
+            run.sort_unstable();
+            let mut found: Vec<_> = files(&fuzz().join("fuzz_targets"))
+                .iter()
+                .map(|file| file.file_stem().unwrap().to_str().unwrap().to_owned())
+                .collect();
+            found.sort();
+            assert_eq!(found, run, "fuzz/fuzz_targets and this file");
+            for name in run {
+                assert!(!files(&fuzz().join("corpus").join(name)).is_empty(), "corpus of {name}");
+            }
+        }
+    };
 }
 
-#[test]
-fn chunked() {
-    run("chunked", targets::chunked);
+targets! {
+    chunked from bodies(&requests());
+    connection from requests();
+    request from requests();
+    uwsgi from packets();
 }
 
-#[test]
-fn connection() {
-    run("connection", targets::connection);
-}
-
-#[test]
-fn uwsgi() {
-    run("uwsgi", targets::uwsgi);
-}
-
-fn run(name: &str, target: fn(&[u8])) {
+/// Gives `target` its corpus and the `seeds`, then mutations of both.
+fn run(name: &str, target: fn(&[u8]), seeds: Vec<Vec<u8>>) {
     let seed = env::var("IRONHORN_FUZZ_SEED").map_or(1, |seed| seed.parse().unwrap());
-    let corpus = if name == "uwsgi" { packets() } else { corpus(name == "chunked") };
+    let mut corpus = read(&files(&fuzz().join("corpus").join(name)));
+    corpus.extend(seeds);
     let mut random = Random(seed);
-    let inputs = corpus.len() + ROUNDS;
-    for round in 0..inputs {
+    for round in 0..corpus.len() + ROUNDS {
         let input = match corpus.get(round) {
             Some(input) => input.clone(),
             None => mutate(&corpus, &mut random),
@@ -53,41 +69,46 @@ fn run(name: &str, target: fn(&[u8])) {
     }
 }
 
-/// The files of tests/requests, or of those with a body, what follows the head.
-fn corpus(bodies: bool) -> Vec<Vec<u8>> {
+fn fuzz() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
+}
+
+/// The files of tests/requests.
+fn requests() -> Vec<Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/requests");
-    let mut files: Vec<_> = ["valid", "invalid"]
-        .iter()
-        .flat_map(|kind| fs::read_dir(root.join(kind)).unwrap())
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "http"))
-        .collect();
+    let mut paths = [files(&root.join("valid")), files(&root.join("invalid"))].concat();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "http"));
+    read(&paths)
+}
+
+/// What follows the head in those that have more than one.
+fn bodies(requests: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let body = |request: &Vec<u8>| {
+        let end = request.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
+        (end < request.len()).then(|| request[end..].to_vec())
+    };
+    requests.iter().filter_map(body).collect()
+}
+
+/// The files of a directory, in an order that is always the same.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    let inputs = files.iter().map(|file| fs::read(file).unwrap());
-    inputs
-        .filter_map(|input| {
-            let head_end = input.windows(4).position(|end| end == b"\r\n\r\n");
-            match head_end {
-                _ if !bodies => Some(input),
-                Some(end) if end + 4 < input.len() => Some(input[end + 4..].to_vec()),
-                _ => None,
-            }
-        })
-        .filter(|input| (1..=LONGEST).contains(&input.len()))
-        .collect()
+    files
+}
+
+fn read(paths: &[PathBuf]) -> Vec<Vec<u8>> {
+    let inputs = paths.iter().map(|path| fs::read(path).unwrap());
+    inputs.filter(|input| (1..=LONGEST).contains(&input.len())).collect()
 }
 
 /// The files of tests/requests/uwsgi.
 fn packets() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/requests/uwsgi");
-    let mut files: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "uwsgi"))
-        .collect();
-    files.sort();
-    let inputs = files.iter().map(|file| fs::read(file).unwrap());
-    inputs.filter(|input| (1..=LONGEST).contains(&input.len())).collect()
+    let mut paths = files(&folder);
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "uwsgi"));
+    read(&paths)
 }
 
 /// One file, changed in a few places; pieces of others may be put in.
