@@ -293,7 +293,7 @@ fn worker_options(settings: &Settings) -> Options {
         heartbeat: heartbeat(settings.timeout),
         max_requests: settings.max_requests.map(|least| drawn(least, settings.max_requests_jitter)),
         health_path: settings.health_path.clone(),
-        uwsgi_allow_from: settings.uwsgi_allow_from.clone(),
+        uwsgi_allow_from: settings.uwsgi_allow_from.iter().copied().collect(),
     }
 }
 

@@ -35,7 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ironhorn_http::Limits;
-use ironhorn_unix::{BoardSlot, Listener, Network, Signals, State, WorkerEnd};
+use ironhorn_unix::{BoardSlot, Listener, PeerList, Signals, State, WorkerEnd};
 
 pub use access_log::AccessLog;
 pub use application::{
@@ -66,8 +66,8 @@ pub struct Options {
     pub max_requests: Option<u64>,
     /// A path that the loop answers itself: whether the worker is one to send requests to.
     pub health_path: Option<String>,
-    /// Who may connect where the uwsgi protocol is spoken; a unix socket isn't asked.
-    pub uwsgi_allow_from: Vec<Network>,
+    /// Who may connect where the uwsgi protocol is spoken.
+    pub uwsgi_allow_from: PeerList,
 }
 
 /// Where connections come from, and what is spoken there.

@@ -10,7 +10,7 @@ mod text;
 
 pub use bind::{Bind, Protocol};
 pub(crate) use bind::{Listen, PROTOCOLS, Prefixes};
-pub(crate) use network::Networks;
+pub(crate) use network::Peers;
 pub(crate) use number::{
     Bytes, Octal, Seconds, SecondsOrOff, Threads, Whole, WholeOrOff, WorkerCount,
 };
