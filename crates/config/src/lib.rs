@@ -173,7 +173,7 @@ fn merge(
     let settings = Settings::from_values(&values);
     let errors = agreement::check(&settings, &values);
     if !errors.is_empty() {
-        return Err(Stop::Errors(ConfigErrors::new(errors)));
+        return Err(ConfigErrors::new(errors));
     }
     Ok(Resolved { settings, invocation: Invocation::from_values(&values), values })
 }

@@ -6,14 +6,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ironhorn_unix::Network;
+use ironhorn_unix::PeerPattern;
 
 use crate::definition::{Reach, settings};
 use crate::kind::{
     AccessFormat, AccessLogFormat, Bind, Bytes, CacheRule, Certificate, CertificateFiles, Choice,
     CipherSuite, ClientCertificates, Control, ControlSocket, FileName, FilePath, Form, HeaderMap,
-    Listen, Log, LogFile, LogFormat, LogLevel, Many, Mount, Networks, Octal, One, Optional, Pair,
-    Pairing, Protocol, Routes, Seconds, SecondsOrOff, StaticMap, Suite, Switch, Symlinks, Text,
+    Listen, Log, LogFile, LogFormat, LogLevel, Many, Mount, Octal, One, Optional, Pair, Pairing,
+    Peers, Protocol, Routes, Seconds, SecondsOrOff, StaticMap, Suite, Switch, Symlinks, Text,
     Threads, TlsVersion, UrlPath, Whole, WholeOrOff, WorkerCount,
 };
 
@@ -159,14 +159,15 @@ settings! {
         /// Who may connect where the uwsgi protocol is spoken; repeatable.
         ///
         /// Addresses, networks such as 10.0.0.0/8, or `*`: the proxies, which are
-        /// believed what they say of a client. Others are cut off at once. In one text
-        /// several are separated by commas. Unix sockets are guarded by their mode alone.
-        uwsgi_allow_from: Vec<Network> = Many {
-            kind: Networks,
+        /// believed what they say of a client. Others are cut off at once. Who comes by a
+        /// unix socket is let in too, unless the list is empty; `unix` alone is for nobody
+        /// else. In one text several are separated by commas.
+        uwsgi_allow_from: Vec<PeerPattern> = Many {
+            kind: Peers,
             form: Form::List(&[',']),
             may_be_empty: true,
         } => {
-            value: "NETWORK",
+            value: "ADDRESS|NETWORK|*|unix",
             other_names: &["uwsgi_allow_ips"],
             default: &["127.0.0.1", "::1"],
         }

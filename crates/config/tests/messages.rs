@@ -160,7 +160,7 @@ fn item_of_a_list() {
     args(&["--bind", "uwsgi://"], &format!(r#"--bind: found "uwsgi://", {expected}"#));
     args(
         &["--uwsgi-allow-from", "10.0.0.1/8"],
-        r#"--uwsgi-allow-from: found "10.0.0.1/8", expected an IP address, a network such as 10.0.0.0/8, or *"#,
+        r#"--uwsgi-allow-from: found "10.0.0.1/8", expected an address such as 10.0.0.1 or ::1, a network such as 10.0.0.0/8 with no bits set beyond its prefix, * or unix"#,
     );
     yaml("protocol: uwsg\n", r#"ironhorn.yaml:2: protocol: found "uwsg", expected http or uwsgi"#);
     args(&["--bind="], &format!("--bind: found nothing, {expected}"));

@@ -312,7 +312,7 @@ fn worker_options(settings: &Settings) -> Options {
         max_requests: settings.max_requests.map(|least| drawn(least, settings.max_requests_jitter)),
         health_path: settings.health_path.clone(),
         static_files: None,
-        uwsgi_allow_from: settings.uwsgi_allow_from.clone(),
+        uwsgi_allow_from: settings.uwsgi_allow_from.iter().copied().collect(),
     }
 }
 

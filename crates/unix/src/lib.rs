@@ -34,7 +34,6 @@ mod examine;
 mod fork;
 mod limits;
 mod memory;
-mod network;
 mod notify;
 mod pidfile;
 mod privileges;
@@ -72,7 +71,6 @@ pub use fork::{
 };
 pub use limits::{open_files, raise_open_files};
 pub use memory::{Memory, OomKills};
-pub use network::{Network, NetworkError};
 pub use notify::Notifier;
 pub use pidfile::{Pidfile, PidfileError};
 pub use privileges::{Identity, IdentityError, set_umask};
@@ -80,7 +78,8 @@ pub use signals::{Signals, Unheeded, ignore, reset};
 pub use sink::{Fate, Links, Sink};
 pub use socket::{
     Address, AddressError, BindError, BindOptions, InheritedFault, Listener, ListenerFile, Local,
-    Peer, SocketFile, Stream, bind_private, connect_private, effective_uid, is_served, peer_uid,
+    Network, NetworkError, Peer, PeerList, PeerPattern, SocketFile, Stream, bind_private,
+    connect_private, effective_uid, is_served, peer_uid,
 };
 pub use stack_file::StackFile;
 pub use stdio::{is_in_foreground, redirect_output};

@@ -40,7 +40,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ironhorn_http::Limits;
-use ironhorn_unix::{BoardSlot, Listener, Network, Signals, State, WorkerEnd};
+use ironhorn_unix::{BoardSlot, Listener, PeerList, Signals, State, WorkerEnd};
 
 pub use access_log::AccessLog;
 pub use application::{
@@ -83,8 +83,8 @@ pub struct Options {
     pub health_path: Option<String>,
     /// What the loop answers from files, after that path.
     pub static_files: Option<Arc<StaticFiles>>,
-    /// Who may connect where the uwsgi protocol is spoken; a unix socket isn't asked.
-    pub uwsgi_allow_from: Vec<Network>,
+    /// Who may connect where the uwsgi protocol is spoken.
+    pub uwsgi_allow_from: PeerList,
 }
 
 /// Where connections come from, and what is spoken there.

@@ -14,9 +14,9 @@ use crate::serve::{ConnectionOf, Next, Service, Step};
 impl<A: Application> Service<A> {
     /// Whether a client may speak at all. Who may send a packet says who the client is.
     pub(crate) fn admits(&mut self, client: &Client) -> bool {
-        let Peer::Inet(peer) = client.sender.peer else { return true };
+        let peer = &client.sender.peer;
         let allowed = &self.around.options.uwsgi_allow_from;
-        if !client.speaks_uwsgi() || allowed.iter().any(|network| network.contains(peer.ip())) {
+        if !client.speaks_uwsgi() || allowed.contains(peer) {
             return true;
         }
         self.strangers += 1;

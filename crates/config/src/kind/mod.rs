@@ -12,7 +12,7 @@ mod tls;
 
 pub use bind::{Bind, Protocol};
 pub(crate) use bind::{Listen, Prefixes};
-pub(crate) use network::Networks;
+pub(crate) use network::Peers;
 pub(crate) use number::{
     Bytes, Octal, Seconds, SecondsOrOff, Threads, Whole, WholeOrOff, WorkerCount,
 };

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use ironhorn_http::{Limits, Version};
 use ironhorn_unix::{
-    Address, BindOptions, Board, BoardSlot, Listener, Local, MasterEnd, Network, Peer, Received,
-    Signal, Signals, State, ToMaster, ToWorker, answer_examinations, channel,
+    Address, BindOptions, Board, BoardSlot, Listener, Local, MasterEnd, Peer, PeerPattern,
+    Received, Signal, Signals, State, ToMaster, ToWorker, answer_examinations, channel,
 };
 use ironhorn_worker::access_log::Format;
 use ironhorn_worker::tls::TlsFacts;
@@ -258,7 +258,7 @@ impl Setup {
             max_requests: None,
             health_path: None,
             static_files: None,
-            uwsgi_allow_from: vec![Network::All],
+            uwsgi_allow_from: [PeerPattern::Any].into_iter().collect(),
         };
         let addresses = vec!["127.0.0.1:0".parse().unwrap()];
         Self {

@@ -4,8 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use ironhorn_http::Version;
-use ironhorn_unix::{Network, Peer, ToWorker};
-use ironhorn_worker::{Chunks, Reply};
+use ironhorn_unix::{Peer, PeerPattern, ToWorker};
+use ironhorn_worker::{Chunks, Options, Reply};
 
 use crate::client::{Client, End};
 use crate::harness::{Closes, Server, Setup, echo, head, meeting, ok};
@@ -231,7 +231,7 @@ fn who_speaks_the_other_protocol_is_told() {
 
 #[test]
 fn a_packet_that_stops_is_waited_for_as_long_as_a_head() {
-    let limit = |options: &mut ironhorn_worker::Options| {
+    let limit = |options: &mut Options| {
         options.header_timeout = Some(Duration::from_millis(50));
         options.body_timeout = Some(Duration::from_millis(50));
     };
@@ -253,30 +253,37 @@ fn a_packet_that_stops_is_waited_for_as_long_as_a_head() {
     assert_eq!(server.connect().send(get("/")).response().status, 200);
 }
 
+/// Only these may connect.
+fn only(patterns: &'static [&'static str]) -> impl FnOnce(&mut Options) {
+    let patterns = patterns.iter().map(|pattern| pattern.parse::<PeerPattern>().unwrap());
+    move |options: &mut Options| options.uwsgi_allow_from = patterns.collect()
+}
+
 #[test]
 fn strangers_are_cut_off() {
-    let only = |networks: &'static [&'static str]| {
-        move |options: &mut ironhorn_worker::Options| {
-            options.uwsgi_allow_from =
-                networks.iter().map(|network| network.parse::<Network>().unwrap()).collect();
-        }
-    };
-    for networks in [&["10.0.0.0/8", "::1"][..], &[]] {
-        let server = setup().options(only(networks)).start(|_, _| panic!("called"));
+    #[track_caller]
+    fn is_cut_off(server: Server) {
         for _ in 0..3 {
-            assert!(
-                matches!(server.connect().end(), End::Closed(rest) | End::Reset(rest) if rest.is_empty())
-            );
+            match server.connect().end() {
+                End::Closed(rest) | End::Reset(rest) => assert_eq!(rest, b""),
+            }
         }
         server.wait_for_connections(0);
         server.stop();
-        // A unix socket has a mode.
-        let directory = tempfile::tempdir().unwrap();
-        let server = setup().options(only(networks)).unix(directory.path()).start(echo);
-        assert_eq!(server.connect().send(get("/")).response().text(), "/ ");
-        // And HTTP asks nobody.
-        let server = Setup::new().options(only(networks)).start(echo);
+    }
+    let directory = tempfile::tempdir().unwrap();
+    for patterns in [&["10.0.0.0/8", "::1"][..], &["unix"], &[]] {
+        is_cut_off(setup().options(only(patterns)).start(|_, _| panic!("called")));
+        // HTTP asks nobody.
+        let server = Setup::new().options(only(patterns)).start(echo);
         assert_eq!(server.connect().get("/").response().text(), "/ ");
+    }
+    is_cut_off(setup().options(only(&[])).unix(directory.path()).start(|_, _| panic!("called")));
+
+    for patterns in [&["10.0.0.0/8"][..], &["unix"]] {
+        let directory = tempfile::tempdir().unwrap();
+        let server = setup().options(only(patterns)).unix(directory.path()).start(echo);
+        assert_eq!(server.connect().send(get("/")).response().text(), "/ ");
     }
     let server = setup().options(only(&["127.0.0.0/8"])).start(echo);
     assert_eq!(server.connect().send(get("/")).response().text(), "/ ");
@@ -290,10 +297,7 @@ fn strangers_in_the_queue_keep_nobody_from_being_served_at_the_end() {
         "127.0.0.1:0".parse().unwrap(),
         ironhorn_unix::Address::Unix(directory.path().join("socket")),
     ];
-    let server = setup()
-        .listeners(listeners)
-        .options(|options| options.uwsgi_allow_from = Vec::new())
-        .start(app);
+    let server = setup().listeners(listeners).options(only(&["unix"])).start(app);
     let mut held = server.connect_to(1);
     held.send(get("/meeting"));
     server.wait_until("the app is called", || server.request() == "GET /meeting");
