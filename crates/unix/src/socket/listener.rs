@@ -70,6 +70,8 @@ pub enum Peer {
     Inet(SocketAddr),
     /// Somebody on this machine, through a unix socket.
     Unix,
+    /// Somebody whose address a proxy keeps from us.
+    Unnamed,
 }
 
 impl Listener {

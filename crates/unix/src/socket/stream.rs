@@ -27,6 +27,11 @@ impl Stream {
         Ok(socket::recv(self.0.as_raw_fd(), buffer, MsgFlags::empty())?)
     }
 
+    /// Like [`recv`](Self::recv), but what is received stays to be received (`MSG_PEEK`).
+    pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(socket::recv(self.0.as_raw_fd(), buffer, MsgFlags::MSG_PEEK)?)
+    }
+
     /// Sends as much as the kernel takes.
     pub fn send(&self, data: &[u8]) -> io::Result<usize> {
         Ok(socket::send(self.0.as_raw_fd(), data, MsgFlags::MSG_NOSIGNAL)?)
