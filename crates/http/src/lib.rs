@@ -124,6 +124,7 @@ mod framing;
 pub mod headers;
 mod limits;
 mod lines;
+pub mod proxy;
 mod request;
 mod response;
 mod target;
