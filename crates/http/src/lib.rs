@@ -120,6 +120,7 @@ mod date;
 mod encoder;
 mod error;
 mod extension;
+pub mod forwarded;
 mod framing;
 pub mod headers;
 mod limits;
