@@ -110,8 +110,9 @@ impl Acceptor {
                 let stream = Arc::new(Transport::plain(stream));
                 Accepted::Client(Client {
                     stream,
-                    sender: Sender { peer, secure: false },
+                    sender: Sender::new(peer, false),
                     listener: index,
+                    trusted: false,
                 })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Nothing,

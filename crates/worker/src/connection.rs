@@ -1,11 +1,11 @@
 //! One connection as the event loop keeps it between two turns.
 //!
 //! ```text
-//!           ┌──────────── next request ────────────┐
-//!           ▼                                      │
-//!         Head ──► Body ──► (the app runs) ──► Responding
-//!           │        │            │                │
-//!           └────────┴──refused───┴──────► Lingering ──► closed
+//!                     ┌──────────── next request ────────────┐
+//!                     ▼                                      │
+//!      (Proxy) ──►  Head ──► Body ──► (the app runs) ──► Responding
+//!         │           │        │            │                │
+//!         └──refused──┴────────┴────────────┴──────► Lingering ──► closed
 //! ```
 //!
 //! A request that comes in one piece and whose response the socket takes at once passes from
@@ -13,6 +13,7 @@
 
 use std::sync::Arc;
 
+use ironhorn_http::proxy::Versions;
 use ironhorn_unix::Monotonic;
 
 use crate::application::Sender;
@@ -29,6 +30,8 @@ pub(crate) struct Client {
     pub(crate) sender: Sender,
     /// Index of the listener it came by.
     pub(crate) listener: usize,
+    /// Whether it is a proxy whose word on its requests is taken.
+    pub(crate) trusted: bool,
 }
 
 #[derive(Debug)]
@@ -52,6 +55,8 @@ pub(crate) struct Connection<C, S> {
 
 #[derive(Debug)]
 pub(crate) enum Phase<C, S> {
+    /// A header of the PROXY protocol comes first.
+    Proxy(Versions),
     /// Between requests, or a part of a head is in the buffer.
     Head,
     /// The body is on its way.
@@ -91,7 +96,7 @@ impl<C, S> Connection<C, S> {
     pub(crate) fn awaits(&self) -> Timeout {
         match &self.phase {
             Phase::Head if self.served && self.buffer.is_empty() => Timeout::KeepAlive,
-            Phase::Head => Timeout::Header,
+            Phase::Proxy(_) | Phase::Head => Timeout::Header,
             Phase::Body(_) => Timeout::Body,
             Phase::Responding(_) => Timeout::Write,
             Phase::Lingering { .. } => Timeout::Linger,
@@ -105,7 +110,7 @@ impl<C, S> Connection<C, S> {
 
     /// Whether it waits for a request of which nothing has come.
     pub(crate) fn is_idle(&self) -> bool {
-        matches!(self.phase, Phase::Head) && self.buffer.is_empty()
+        matches!(self.phase, Phase::Proxy(_) | Phase::Head) && self.buffer.is_empty()
     }
 
     pub(crate) fn is_lingering(&self) -> bool {

@@ -22,12 +22,14 @@ mod exchange;
 mod file;
 mod health;
 mod output;
+mod proxied;
 mod refuse;
 mod respond;
 mod response;
 mod serve;
 mod timers;
 mod transport;
+mod trust;
 mod wire;
 
 use std::sync::Arc;
@@ -38,9 +40,11 @@ use ironhorn_unix::{BoardSlot, Listener, Signals, State, WorkerEnd};
 
 pub use access_log::AccessLog;
 pub use application::{
-    Application, Body, Chunks, Exchange, Failed, Gone, Reply, Request, Sender, Stream,
+    Application, Body, Chunks, Exchange, Failed, Forwarded, Gone, Proxied, Reply, Request, Sender,
+    Stream,
 };
 pub use event_loop::run;
+pub use trust::Trust;
 
 /// How a worker treats its connections.
 #[derive(Clone, Debug)]
@@ -65,6 +69,8 @@ pub struct Options {
     pub max_requests: Option<u64>,
     /// A path that the loop answers itself: whether the worker is one to send requests to.
     pub health_path: Option<String>,
+    /// Whom requests are believed to be from.
+    pub trust: Trust,
 }
 
 /// Where connections come from, and what is spoken there.

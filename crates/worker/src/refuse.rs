@@ -6,13 +6,14 @@
 
 use std::time::Duration;
 
-use ironhorn_http::{Refusal, refusal_response};
-use ironhorn_unix::Monotonic;
+use ironhorn_http::{FieldStorage, Refusal, Request as Head, proxy, refusal_response};
+use ironhorn_unix::{Monotonic, Peer};
 
+use crate::Options;
 use crate::access_log::Entry;
 use crate::application::Application;
 use crate::body::BodyError;
-use crate::connection::Phase;
+use crate::connection::{Client, Phase};
 use crate::serve::{ConnectionOf, Next, Service};
 use crate::wire::HeadContext;
 
@@ -27,7 +28,7 @@ impl<A: Application> Service<A> {
         }
         let received = match &mut connection.phase {
             Phase::Responding(_) => return self.lost(connection),
-            Phase::Lingering { .. } => return Next::Close,
+            Phase::Proxy(_) | Phase::Lingering { .. } => return Next::Close,
             Phase::Head => std::mem::take(&mut connection.buffer),
             Phase::Body(upload) => std::mem::take(&mut upload.head),
         };
@@ -43,6 +44,10 @@ impl<A: Application> Service<A> {
         received: &[u8],
         refusal: Refusal,
     ) -> Next {
+        let refusal = match proxy::begins_header(received) {
+            true => Refusal::ProxyHeaderUnexpected,
+            false => refusal,
+        };
         log::debug!(peer:? = connection.client.sender.peer, status = refusal.status(), why:% = refusal,
             section = refusal.section(); "request refused");
         self.answer_refusal(connection, received, refusal.status(), &refusal.to_string())
@@ -65,7 +70,7 @@ impl<A: Application> Service<A> {
         }
     }
 
-    fn answer_refusal(
+    pub(crate) fn answer_refusal(
         &mut self,
         connection: &mut ConnectionOf<A>,
         received: &[u8],
@@ -73,6 +78,7 @@ impl<A: Application> Service<A> {
         text: &str,
     ) -> Next {
         let client = &connection.client;
+        let peer = self.believed_peer(client, received);
         let HeadContext { date, server } = self.around.head_context();
         let mut answer = Vec::new();
         refusal_response(&mut answer, status, date, server, text);
@@ -80,7 +86,7 @@ impl<A: Application> Service<A> {
             access_log.add(&Entry {
                 request: None,
                 received,
-                peer: &client.sender.peer,
+                peer: &peer,
                 status,
                 response: None,
                 body_bytes: text.len() as u64 + 1, // LF
@@ -93,6 +99,17 @@ impl<A: Application> Service<A> {
             Ok(_) => self.linger(connection),
             Err(_) => Next::Close,
         }
+    }
+
+    /// Whom a refused request is from, as far as what has come of it can be understood.
+    fn believed_peer(&self, client: &Client, received: &[u8]) -> Peer {
+        let Options { limits, trust, .. } = &self.around.options;
+        let mut storage = FieldStorage::new();
+        let believed = match Head::parse(received, &mut storage, limits) {
+            Ok(head) if client.trusted => trust.read(&head, client).ok(),
+            _ => None,
+        };
+        believed.map_or(client.sender.peer, |believed| believed.sender.peer)
     }
 
     /// The last response is with the kernel. `more`: the client has sent what won't be answered, or

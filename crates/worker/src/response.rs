@@ -12,7 +12,7 @@
 use std::io;
 use std::time::Duration;
 
-use ironhorn_unix::Monotonic;
+use ironhorn_unix::{Monotonic, Peer};
 
 use crate::application::{Failed, Reply, Stream};
 use crate::connection::Client;
@@ -35,6 +35,8 @@ pub(crate) struct Response<C, S> {
     source: Source<S>,
     /// When the app was called.
     pub(crate) started: Monotonic,
+    /// Whom it is for, as the access log has it.
+    pub(crate) peer: Peer,
     /// The client has taken something since this was last set to false, or it never was.
     pub(crate) progressed: bool,
     /// Values for the access log, by the index of their name.
@@ -75,8 +77,8 @@ pub(crate) enum Cut {
 }
 
 impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
-    pub(crate) fn new(wire: Wire<C>, started: Monotonic) -> Self {
-        Self { wire, source: Source::Ended, started, progressed: true, environ: Vec::new() }
+    pub(crate) fn new(wire: Wire<C>, started: Monotonic, peer: Peer) -> Self {
+        Self { wire, source: Source::Ended, started, peer, progressed: true, environ: Vec::new() }
     }
 
     /// What the app may use while it is called.

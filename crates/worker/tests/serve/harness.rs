@@ -17,7 +17,7 @@ use ironhorn_unix::{
 use ironhorn_worker::access_log::Format;
 use ironhorn_worker::{
     AccessLog, Application, Body, Chunks, Context, Entrance, Exchange, Failed, Left, Options,
-    Protocol, Reply, Request, Stream, run,
+    Protocol, Reply, Request, Stream, Trust, run,
 };
 
 use crate::client::Client;
@@ -248,6 +248,7 @@ impl Setup {
             heartbeat: Duration::from_millis(20),
             max_requests: None,
             health_path: None,
+            trust: Trust::default(),
         };
         let addresses = vec!["127.0.0.1:0".parse().unwrap()];
         Self { options, addresses, access_log: None, signals: Vec::new(), examined: false }
