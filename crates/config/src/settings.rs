@@ -6,11 +6,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ironhorn_unix::PeerPattern;
+
 use crate::definition::{Reach, settings};
 use crate::kind::{
-    AccessFormat, AccessLogFormat, Bind, Bytes, Choice, Control, ControlSocket, FilePath, Form,
-    HeaderMap, Listen, Log, LogFile, LogFormat, LogLevel, Many, Octal, One, Optional, Pair,
-    Seconds, SecondsOrOff, Switch, Text, Threads, UrlPath, Whole, WholeOrOff, WorkerCount,
+    AccessFormat, AccessLogFormat, Bind, Bytes, Choice, Control, ControlSocket, FieldName,
+    FilePath, Form, ForwardedFor, Forwarding, HeaderMap, Listen, Log, LogFile, LogFormat, LogLevel,
+    Many, Octal, One, Optional, Pair, Peers, ProxyProtocol, Seconds, SecondsOrOff, Switch, Text,
+    Threads, UrlPath, Whole, WholeOrOff, WorkerCount,
 };
 
 /// A day: a longer wait than that is a mistake in the unit.
@@ -332,6 +335,95 @@ settings! {
         /// application doesn't see them.
         health_path: Option<String> = Optional(UrlPath) => {
             value: "PATH",
+        }
+    }
+
+    section "Proxies" {
+        /// The proxies whose word on a request is taken; repeatable.
+        ///
+        /// Addresses, networks such as 10.0.0.0/8, or `*` for everybody. Who comes by a unix
+        /// socket is trusted too, unless the list is empty; `unix` alone is for nobody else.
+        /// From these, X-Forwarded-Proto, -Protocol, -Ssl and Forwarded say whether the
+        /// request is https; what contradicts itself is answered with 400. Once the list is
+        /// not the default, Forwarded, X-Forwarded-* and X-Real-IP of others are hidden
+        /// from the application. The variable FORWARDED_ALLOW_IPS sets it too. See
+        /// docs/proxies.md.
+        forwarded_allow_ips: Vec<PeerPattern> = Many {
+            kind: Peers,
+            form: Form::List(&[',']),
+            may_be_empty: true,
+        } => {
+            value: "ADDRESS|NETWORK|*|unix",
+            default: &["127.0.0.1", "::1"],
+        }
+
+        /// Whether a trusted proxy says who the client is.
+        ///
+        /// `on` takes for the client the first address from the right in X-Forwarded-For or
+        /// Forwarded that `forwarded_allow_ips` doesn't list; a number, the one that many
+        /// places from the right, one for each proxy. It becomes REMOTE_ADDR, also in the
+        /// access log.
+        forwarded_for: ForwardedFor = One(Forwarding) => {
+            value: "off|on|NUMBER",
+            bare: Some("on"),
+            default: &["off"],
+        }
+
+        /// Whether a trusted proxy says what host and port the client has asked for.
+        ///
+        /// X-Forwarded-Host, X-Forwarded-Port and the host of Forwarded become HTTP_HOST,
+        /// SERVER_NAME and SERVER_PORT. For proxies that do not pass Host on.
+        forwarded_host: bool = One(Choice(&[
+            ("off", false),
+            ("on", true),
+            ("false", false),
+            ("true", true),
+        ])) => {
+            value: "off|on",
+            bare: Some("on"),
+            default: &["off"],
+        }
+
+        /// Field that only a trusted proxy may send; repeatable.
+        ///
+        /// It is hidden from the application if anybody else sends it, and its name may have
+        /// underscores whatever `header_map` says. SCRIPT_NAME sets SCRIPT_NAME for an
+        /// application below a path, and is taken off PATH_INFO; X-Forwarded-Prefix sets it
+        /// where the proxy has taken it off the path itself.
+        forwarder_headers: Vec<String> = Many {
+            kind: FieldName,
+            form: Form::List(&[',']),
+            may_be_empty: true,
+        } => {
+            value: "NAME",
+        }
+
+        /// The header of the PROXY protocol that connections begin with.
+        ///
+        /// `v1`, `v2`, or `auto` for either. It is required of the peers that
+        /// `proxy_allow_from` lists, and refused from others, which are served without.
+        proxy_protocol: ProxyProtocol = One(Choice(&[
+            ("off", ProxyProtocol::Off),
+            ("v1", ProxyProtocol::V1),
+            ("v2", ProxyProtocol::V2),
+            ("auto", ProxyProtocol::Auto),
+        ])) => {
+            value: "off|v1|v2|auto",
+            bare: Some("auto"),
+            default: &["off"],
+        }
+
+        /// The peers whose connections begin with that header; repeatable.
+        ///
+        /// Written as `forwarded_allow_ips`.
+        proxy_allow_from: Vec<PeerPattern> = Many {
+            kind: Peers,
+            form: Form::List(&[',']),
+            may_be_empty: true,
+        } => {
+            value: "ADDRESS|NETWORK|*|unix",
+            other_names: &["proxy_allow_ips"],
+            default: &["127.0.0.1", "::1"],
         }
     }
 

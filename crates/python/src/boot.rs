@@ -24,7 +24,7 @@ use crate::hooks::{Hooks, WorkerHooks};
 use crate::host::{heartbeat, show_worker};
 use crate::stacks::{self, Crashes};
 use crate::watch::loaded as watch;
-use crate::{boot_errors, daemon, forks, logging, traceback};
+use crate::{boot_errors, daemon, forks, logging, traceback, trust};
 
 /// How long a worker that can't boot waits for the one that says why.
 const REPORT_PATIENCE: Duration = Duration::from_secs(1);
@@ -128,6 +128,7 @@ fn serve(
     let options = GatewayOptions {
         multiprocess: settings.workers > 1,
         header_map: header_map(settings.header_map),
+        visible: trust::visible(settings),
         listeners: entrances.iter().map(|entrance| entrance.listener.local().clone()).collect(),
         slot: slot.clone(),
     };
@@ -292,6 +293,7 @@ fn worker_options(settings: &Settings) -> Options {
         heartbeat: heartbeat(settings.timeout),
         max_requests: settings.max_requests.map(|least| drawn(least, settings.max_requests_jitter)),
         health_path: settings.health_path.clone(),
+        trust: trust::trust(settings),
     }
 }
 

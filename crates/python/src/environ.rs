@@ -11,10 +11,12 @@
 //! - `Proxy` has no key: `HTTP_PROXY` is how a CGI program's libraries find their outgoing proxy
 //!   (CVE-2016-5385).
 
+mod forwarded;
 mod known;
 mod names;
 mod template;
 mod values;
+mod visible;
 
 use std::net::IpAddr;
 
@@ -29,6 +31,7 @@ use crate::ffi::latin1;
 use names::Names;
 pub(crate) use template::Constants;
 use template::template;
+pub(crate) use visible::Visible;
 
 /// What becomes of a field whose name has an underscore. Its environ key would be that of another
 /// field with a hyphen there, which a proxy may have set and the client must not (CVE-2015-0219).
@@ -62,6 +65,7 @@ pub(crate) struct Environs<'py> {
     py: Python<'py>,
     listeners: Vec<Listening<'py>>,
     header_map: HeaderMap,
+    visible: Visible,
     names: Names<'py>,
     /// The last peer's address: behind a proxy it is the same one request after request.
     last_peer: Option<(IpAddr, Bound<'py, PyString>)>,
@@ -80,6 +84,7 @@ impl<'py> Environs<'py> {
         py: Python<'py>,
         listeners: &[Local],
         header_map: HeaderMap,
+        visible: Visible,
         constants: &Constants<'py>,
     ) -> PyResult<Self> {
         let listeners = listeners
@@ -95,6 +100,7 @@ impl<'py> Environs<'py> {
             py,
             listeners,
             header_map,
+            visible,
             names: Names::new(py),
             last_peer: None,
             scratch: Vec::new(),
@@ -124,7 +130,9 @@ impl<'py> Environs<'py> {
         if !head.query().is_empty() {
             environ.set_item(intern!(py, "QUERY_STRING"), latin1(py, head.query())?)?;
         }
-        let path = values::percent_decode(head.path(), &mut self.scratch).unwrap_or(head.path());
+        let forwarded = &request.forwarded;
+        let path = forwarded.path.unwrap_or(head.path());
+        let path = values::percent_decode(path, &mut self.scratch).unwrap_or(path);
         environ.set_item(intern!(py, "PATH_INFO"), latin1(py, path)?)?;
         let target = latin1(py, head.target.as_bytes())?;
         environ.set_item(intern!(py, "RAW_URI"), &target)?;
@@ -133,8 +141,9 @@ impl<'py> Environs<'py> {
             environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
         }
         self.set_peer(&environ, &request.sender.peer)?;
+        forwarded::set_connection(&environ, request.sender)?;
 
-        self.set_fields(&environ, head.fields, head.authority())?;
+        self.set_fields(&environ, head.fields, head.authority(), forwarded.trusted)?;
         if head.body == BodyLength::Chunked {
             let length = PyString::new(py, &content_length.to_string());
             environ.set_item(intern!(py, "CONTENT_LENGTH"), length)?;
@@ -142,6 +151,10 @@ impl<'py> Environs<'py> {
         if named_by_host {
             let host = head.authority().map(values::without_user).or_else(|| head.field("host"));
             set_server(&environ, host.unwrap_or_default())?;
+        }
+        if !forwarded.is_silent() {
+            let host = self.names.known(known::HOST);
+            forwarded::set(&environ, forwarded, request.sender.secure, host, &mut self.scratch)?;
         }
         Ok(environ)
     }
@@ -159,7 +172,15 @@ impl<'py> Environs<'py> {
             }
         };
         environ.set_item(intern!(py, "REMOTE_ADDR"), address)?;
-        environ.set_item(intern!(py, "REMOTE_PORT"), decimal(py, peer.port())?)
+        match peer.port() {
+            0 => Ok(()), // not known
+            port => environ.set_item(intern!(py, "REMOTE_PORT"), decimal(py, port)?),
+        }
+    }
+
+    /// Whether a name is one that [`HeaderMap`] is about.
+    fn is_unwelcome(&self, name: &[u8], trusted: bool) -> bool {
+        name.contains(&b'_') && !(trusted && self.visible.is_listed(name))
     }
 
     fn set_fields(
@@ -167,8 +188,10 @@ impl<'py> Environs<'py> {
         environ: &Bound<'py, PyDict>,
         fields: &[Field<'_>],
         authority: Option<&[u8]>,
+        trusted: bool,
     ) -> Result<(), EnvironError> {
         let py = self.py;
+        let hides = self.visible.hides_from(trusted);
         if let Some(authority) = authority {
             // The target's authority replaces Host (RFC 9112 §3.2.2).
             let host = latin1(py, values::without_user(authority))?;
@@ -178,6 +201,12 @@ impl<'py> Environs<'py> {
         let mut seen: u128 = if self.header_map == HeaderMap::Allow { u128::MAX } else { 0 };
         for field in fields {
             let name = field.name.as_bytes();
+            if hides && self.visible.is_hidden(name, trusted) {
+                if self.header_map == HeaderMap::Refuse && self.is_unwelcome(name, trusted) {
+                    return Err(EnvironError::Underscore);
+                }
+                continue;
+            }
             match known::find(name) {
                 Some(known::PROXY | known::TRANSFER_ENCODING) => {}
                 Some(known::HOST) if authority.is_some() => {}
@@ -198,7 +227,7 @@ impl<'py> Environs<'py> {
                     }
                 }
                 None => {
-                    if name.contains(&b'_') {
+                    if self.is_unwelcome(name, trusted) {
                         match self.header_map {
                             HeaderMap::Drop => continue,
                             HeaderMap::Refuse => return Err(EnvironError::Underscore),

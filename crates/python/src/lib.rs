@@ -38,6 +38,7 @@ mod systemd;
 #[cfg(test)]
 mod testing;
 mod traceback;
+mod trust;
 mod upgrade;
 mod watch;
 

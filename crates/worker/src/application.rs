@@ -95,6 +95,13 @@ pub struct Forwarded<'a> {
     pub path: Option<&'a [u8]>,
 }
 
+impl Forwarded<'_> {
+    /// Whether it says nothing.
+    pub fn is_silent(&self) -> bool {
+        self.host.is_none() && self.port.is_none() && self.script_name.is_none()
+    }
+}
+
 /// The content of a request, whole.
 #[derive(Debug)]
 pub enum Body {

@@ -46,7 +46,9 @@ impl<A: Application> Service<A> {
         };
         let received = &scratch[..count];
         let header = match proxy::receive(received, versions) {
-            Ok(Received::Incomplete) if connection.read_closed => return Some(Next::Close),
+            Ok(Received::Incomplete) if connection.read_closed => {
+                return Some(self.close_unheard(connection));
+            }
             Ok(Received::Incomplete) => {
                 connection.readable = false;
                 return Some(Next::Wait);
@@ -62,6 +64,16 @@ impl<A: Application> Service<A> {
         self.believe(client, header);
         log::debug!(proxy:? = client.sender.connected, peer:? = client.sender.peer; "proxied");
         None
+    }
+
+    /// Closes a connection of which no request has come. A part of the header that were left unread
+    /// would turn the close into a reset.
+    pub(crate) fn close_unheard(&self, connection: &ConnectionOf<A>) -> Next {
+        if let Phase::Proxy(_) = connection.phase {
+            // It ends with what there is.
+            let _ = connection.client.stream.take_wire(MAX_HEADER);
+        }
+        Next::Close
     }
 
     /// What the header says holds for the whole connection.

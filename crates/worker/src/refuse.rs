@@ -24,7 +24,7 @@ impl<A: Application> Service<A> {
     /// What a connection waited for hasn't come in time.
     pub(crate) fn time_out(&mut self, connection: &mut ConnectionOf<A>) -> Next {
         if connection.is_idle() {
-            return Next::Close;
+            return self.close_unheard(connection);
         }
         let received = match &mut connection.phase {
             Phase::Responding(_) => return self.lost(connection),

@@ -6,6 +6,7 @@
 mod bind;
 mod number;
 mod text;
+mod trust;
 
 pub(crate) use bind::Listen;
 pub use bind::{Bind, Protocol};
@@ -16,6 +17,8 @@ pub(crate) use text::{
     AccessFormat, Choice, ControlSocket, FilePath, Flag, Log, Pair, Text, UrlPath,
 };
 pub use text::{AccessLogFormat, Control, HeaderMap, LogFile, LogFormat, LogLevel};
+pub(crate) use trust::{FieldName, Forwarding, Peers};
+pub use trust::{ForwardedFor, ProxyProtocol};
 
 /// How one text is read.
 pub(crate) trait Kind {

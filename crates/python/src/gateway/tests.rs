@@ -36,6 +36,7 @@ impl<'py> Bench<'py> {
         let options = GatewayOptions {
             multiprocess: false,
             header_map: HeaderMap::Drop,
+            visible: Visible::default(),
             listeners: vec![Local::Inet("127.0.0.1:80".parse().unwrap())],
             slot: Board::new(1).unwrap().slot(1),
         };
@@ -713,6 +714,7 @@ fn underscores_can_be_refused() {
         let options = GatewayOptions {
             multiprocess: false,
             header_map: HeaderMap::Refuse,
+            visible: Visible::default(),
             listeners: vec![Local::Inet("127.0.0.1:80".parse().unwrap())],
             slot: Board::new(1).unwrap().slot(1),
         };

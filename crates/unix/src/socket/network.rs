@@ -128,6 +128,16 @@ impl FromStr for PeerPattern {
     }
 }
 
+impl fmt::Display for PeerPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(network) => network.fmt(f),
+            Self::Any => f.write_str("*"),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
 impl FromIterator<PeerPattern> for PeerList {
     fn from_iter<I: IntoIterator<Item = PeerPattern>>(patterns: I) -> Self {
         let mut list = Self::default();

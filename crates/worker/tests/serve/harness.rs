@@ -16,8 +16,8 @@ use ironhorn_unix::{
 };
 use ironhorn_worker::access_log::Format;
 use ironhorn_worker::{
-    AccessLog, Application, Body, Chunks, Context, Entrance, Exchange, Failed, Left, Options,
-    Protocol, Reply, Request, Stream, Trust, run,
+    AccessLog, Application, Body, Chunks, Context, Entrance, Exchange, Failed, Forwarded, Left,
+    Options, Protocol, Reply, Request, Sender, Stream, Trust, run,
 };
 
 use crate::client::Client;
@@ -38,6 +38,8 @@ pub(crate) struct Asked {
     pub(crate) body: Vec<u8>,
     pub(crate) spooled: bool,
     pub(crate) peer: Peer,
+    pub(crate) sender: Sender,
+    pub(crate) forwarded: String,
     pub(crate) listener: usize,
 }
 
@@ -115,6 +117,15 @@ pub(crate) fn echo(asked: &Asked, exchange: &mut dyn Exchange) -> Answer {
     ok(exchange, [asked.target.as_bytes(), b" ", &asked.body].concat())
 }
 
+/// What a proxy has said, on one line.
+fn forwarded(forwarded: &Forwarded<'_>) -> String {
+    let text =
+        |part: Option<&[u8]>| part.map_or("-".into(), |part| part.escape_ascii().to_string());
+    let Forwarded { trusted, host, port, script_name, path } = *forwarded;
+    let port = port.map_or("-".to_owned(), |port| port.to_string());
+    format!("{trusted} {} {port} {} {}", text(host), text(script_name), text(path))
+}
+
 /// An app that waits at `/meeting` until it is sent a word, and echoes.
 pub(crate) fn meeting() -> (mpsc::Sender<()>, impl FnMut(&Asked, &mut dyn Exchange) -> Answer + Send)
 {
@@ -167,6 +178,8 @@ where
             body,
             spooled,
             peer: request.sender.peer,
+            sender: request.sender.clone(),
+            forwarded: forwarded(&request.forwarded),
             listener: request.listener,
         };
         (self.call)(&asked, exchange)
