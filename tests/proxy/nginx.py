@@ -37,7 +37,9 @@ class Nginx:
         upstream: Address,
         keep_alive: bool = False,
         static: Path | None = None,
+        stream: bool = False,
     ) -> None:
+        """With `stream` it passes on bytes, after a header of the PROXY protocol."""
         directory.mkdir()
         self._directory = directory
         with listen() as listener:
@@ -49,7 +51,11 @@ class Nginx:
                 **route(upstream, keep_alive),
             }
             configuration = directory / "nginx.conf"
-            configuration.write_text(rewrite(EXAMPLE.read_text(), changes))
+            configuration.write_text(
+                stream_to(upstream, directory, self.address)
+                if stream
+                else rewrite(EXAMPLE.read_text(), changes)
+            )
             files = ["-p", directory, "-c", configuration, "-e", directory / "error.log"]
             self._process = subprocess.Popen(
                 [program(), *files, "-g", "daemon off;"],
@@ -87,15 +93,44 @@ def places(directory: Path, address: Address, static: Path) -> dict[str, str]:
     }
 
 
+def stream_to(upstream: Address, directory: Path, address: Address) -> str:
+    """A whole configuration."""
+    return f"""
+{"user root;" if os.geteuid() == 0 else ""}
+load_module {modules() / "ngx_stream_module.so"};
+pid {directory / "nginx.pid"};
+error_log {directory / "error.log"} warn;
+events {{ worker_connections 64; }}
+stream {{
+    server {{
+        listen {address[0]}:{address[1]};
+        proxy_pass {spelled(upstream)};
+        proxy_protocol on;
+    }}
+}}
+"""
+
+
+def modules() -> Path:
+    """Where nginx has its modules."""
+    built = subprocess.run([program(), "-V"], capture_output=True, text=True, check=True)
+    found = re.search(r"--modules-path=(\S+)", built.stderr)
+    assert found, built.stderr
+    return Path(found[1])
+
+
+def spelled(upstream: Address) -> str:
+    """An address as nginx has it."""
+    if isinstance(upstream, tuple):
+        return f"{upstream[0]}:{upstream[1]}"
+    return f"unix:{os.fsdecode(upstream)}"
+
+
 def route(upstream: Address, keep_alive: bool) -> dict[str, str]:
     """The way to the server, by the lines that it stands for."""
-    if isinstance(upstream, tuple):
-        server = f"{upstream[0]}:{upstream[1]}"
-    else:
-        server = f"unix:{os.fsdecode(upstream)}"
     commented = {rf"# {re.escape(line)}$": line for line in KEEP_ALIVE} if keep_alive else {}
     return {
-        r"^ {8}server localhost:8000 ": f"        server {server} ",
+        r"^ {8}server localhost:8000 ": f"        server {spelled(upstream)} ",
         r"^ {12}proxy_pass .*$": "            proxy_pass http://app; proxy_next_upstream off;",
         **commented,
     }

@@ -32,9 +32,34 @@ fn connection() {
     run("connection", targets::connection);
 }
 
+#[test]
+fn proxy() {
+    let corpus = files("proxy", "bin");
+    assert!(!corpus.is_empty());
+    run_on("proxy", corpus, targets::proxy);
+}
+
+#[test]
+fn forwarded() {
+    const VALUES: [&str; 7] = [
+        "for=192.0.2.43;proto=https;by=203.0.113.43, for=\"[2001:db8::17]:4711\";host=a",
+        "192.0.2.7, 203.0.113.9:80, [2001:db8::9]:4711, ::1, unknown, _hidden",
+        "shop.example:8443",
+        "443, 443",
+        "https, HTTPS",
+        "/shop/",
+        "/a",
+    ];
+    let corpus = (0u8..).zip(VALUES).map(|(nr, value)| [&[nr], value.as_bytes()].concat());
+    run_on("forwarded", corpus.collect(), targets::forwarded);
+}
+
 fn run(name: &str, target: fn(&[u8])) {
+    run_on(name, corpus(name == "chunked"), target);
+}
+
+fn run_on(name: &str, corpus: Vec<Vec<u8>>, target: fn(&[u8])) {
     let seed = env::var("IRONHORN_FUZZ_SEED").map_or(1, |seed| seed.parse().unwrap());
-    let corpus = corpus(name == "chunked");
     let mut random = Random(seed);
     let inputs = corpus.len() + ROUNDS;
     for round in 0..inputs {
@@ -50,16 +75,9 @@ fn run(name: &str, target: fn(&[u8])) {
 
 /// The files of tests/requests, or of those with a body, what follows the head.
 fn corpus(bodies: bool) -> Vec<Vec<u8>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/requests");
-    let mut files: Vec<_> = ["valid", "invalid"]
+    ["valid", "invalid"]
         .iter()
-        .flat_map(|kind| fs::read_dir(root.join(kind)).unwrap())
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "http"))
-        .collect();
-    files.sort();
-    let inputs = files.iter().map(|file| fs::read(file).unwrap());
-    inputs
+        .flat_map(|kind| files(kind, "http"))
         .filter_map(|input| {
             let head_end = input.windows(4).position(|end| end == b"\r\n\r\n");
             match head_end {
@@ -70,6 +88,18 @@ fn corpus(bodies: bool) -> Vec<Vec<u8>> {
         })
         .filter(|input| (1..=LONGEST).contains(&input.len()))
         .collect()
+}
+
+/// The files with this extension in a folder of tests/requests.
+fn files(folder: &str, extension: &str) -> Vec<Vec<u8>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/requests");
+    let mut files: Vec<_> = fs::read_dir(root.join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect();
+    files.sort();
+    files.iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
 /// One file, changed in a few places; pieces of others may be put in.

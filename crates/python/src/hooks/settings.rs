@@ -41,6 +41,7 @@ pub(super) fn shown<'py>(py: Python<'py>, settings: &Settings) -> PyResult<Bound
         },
     )?;
     shown.set_item("forwarded_allow_ips", texts(&s.forwarded_allow_ips))?;
+    shown.set_item("forwarder_headers", &s.forwarder_headers)?;
     shown.set_item(
         "proxy_protocol",
         match s.proxy_protocol {
