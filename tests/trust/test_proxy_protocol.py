@@ -143,7 +143,8 @@ def test_a_proxy_has_to_send_a_valid_one(stage: Stage, mode: str, sent: bytes, r
     )
     with server.connect() as wire:
         response = wire.send(sent).read_response()
-        assert response.status == 400 and response.closes
+        assert response.status == 400
+        assert response.closes
         assert reason in response.body.decode()
         wire.wait_closed()
     server.log.wait_for_line(f"DEBUG .*connection refused.*{reason}")
@@ -170,7 +171,8 @@ def test_switched_off_it_is_explained(stage: Stage) -> None:
     server = stage.serve()
     with server.connect() as wire:
         response = wire.send(V1 + ASK).read_response()
-    assert response.status == 403 and b"proxy_protocol" in response.body
+    assert response.status == 403
+    assert b"proxy_protocol" in response.body
 
 
 @pytest.mark.alone

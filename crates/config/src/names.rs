@@ -12,9 +12,6 @@ const UNSUPPORTED: &[&str] = &[
     "certfile",
     "ciphers",
     "dogstatsd_tags",
-    "forwarded_allow_ips",
-    "forwarded_for",
-    "forwarder_headers",
     "keyfile",
     "log_config",
     "log_config_json",
@@ -27,9 +24,6 @@ const UNSUPPORTED: &[&str] = &[
     "logger_class",
     "no_sendfile",
     "paste",
-    "proxy_allow_from",
-    "proxy_allow_ips",
-    "proxy_protocol",
     "reload_engine",
     "reuse_port",
     "secure_scheme_headers",
@@ -129,6 +123,7 @@ mod tests {
         assert_eq!(similar(unknown_key("port")).unwrap(), "bind");
         assert_eq!(similar(unknown_key("preload_app")).unwrap(), "preload");
         assert_eq!(similar(unknown_key("control_socket")).unwrap(), "control");
+        assert_eq!(similar(unknown_key("proxy_allow_ips")).unwrap(), "proxy_allow_from");
         assert_eq!(similar(unknown_flag("--errorlog")).unwrap(), "--error-logfile");
     }
 
@@ -148,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_gunicorn_has_is_no_typing_error() {
-        assert_eq!(unknown_key("proxy_protocol"), Problem::Unsupported);
+        assert_eq!(unknown_key("secure_scheme_headers"), Problem::Unsupported);
         assert_eq!(unknown_flag("--worker-class"), Problem::Unsupported);
         assert_eq!(unknown_flag("-k"), Problem::Unsupported);
         assert_eq!(unknown_variable("IRONHORN_CERTFILE"), Problem::Unsupported);
