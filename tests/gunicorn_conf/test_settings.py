@@ -94,12 +94,36 @@ def test_what_each_becomes(stage: Stage, site) -> None:
     assert "gunicorn.conf.py:9: timeout" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("forwarded_allow_ips = '10.0.0.0/8, ::1'", "forwarded_allow_ips", ["10.0.0.0/8", "::1"]),
+        ("forwarded_allow_ips = ['*']", "forwarded_allow_ips", ["*"]),
+        ("forwarded_allow_ips = ''", "forwarded_allow_ips", ["unix"]),
+        ("forwarder_headers = 'SCRIPT_NAME,PATH_INFO'", "forwarder_headers", ["SCRIPT_NAME"]),
+        ("proxy_protocol = True", "proxy_protocol", "auto"),
+        ("proxy_protocol = 'v2'", "proxy_protocol", "v2"),
+        ("proxy_protocol = False", "proxy_protocol", "off"),
+        ("proxy_allow_ips = '10.0.0.1'", "proxy_allow_from", ["10.0.0.1"]),
+        (
+            "secure_scheme_headers = {'X-FORWARDED-PROTO': 'https', 'X-FORWARDED-SSL': 'on'}",
+            "forwarded_allow_ips",
+            ["127.0.0.1", "::1"],
+        ),
+    ],
+)
+def test_those_of_proxies(stage: Stage, site, text: str, key: str, value: str | list[str]) -> None:
+    site.write(text + "\n")
+    done = run_once(stage, "--print-config", "toolbox:app")
+    assert yaml.load(done.stdout, yaml.BaseLoader)[key] == value
+
+
 def test_warnings_one_each(stage: Stage, site) -> None:
     site.write(
         """
         worker_class = "gthread"
         threads = 4
-        forwarded_allow_ips = "*"
+        secure_scheme_headers = {"X-OWN-SCHEME": "https"}
         statsd_host = "localhost:8125"
         logconfig_dict = {"version": 1}
         reuse_port = True
@@ -115,7 +139,7 @@ def test_warnings_one_each(stage: Stage, site) -> None:
     names = [
         "worker_class",
         "threads",
-        "forwarded_allow_ips",
+        "secure_scheme_headers",
         "statsd_host",
         "logconfig_dict",
         "reuse_port",
@@ -147,7 +171,9 @@ def test_warnings_one_each(stage: Stage, site) -> None:
         ("ciphers = 'HIGH:!aNULL'\n", 'found "HIGH", expected names of suites'),
         ("ssl_context = print\n", "line 1: ssl_context: the settings say"),
         ("worker_class = 'uvicorn.workers.UvicornWorker'\n", "doesn't serve ASGI"),
-        ("proxy_protocol = True\n", "PROXY protocol is not supported"),
+        ("proxy_protocol = 'v3'\n", 'proxy_protocol: found "v3", expected off, v1, v2 or auto'),
+        ("forwarded_allow_ips = '10.0.0.0/33'\n", 'found "10.0.0.0/33", expected an address'),
+        ("secure_scheme_headers = 'https'\n", "expected a dict of names and values"),
     ],
 )
 def test_what_is_wrong_is_told(stage: Stage, site, text: str, said: str) -> None:

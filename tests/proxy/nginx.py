@@ -47,7 +47,9 @@ class Nginx:
         uwsgi: Sequence[str] | None = None,
         changes: Mapping[str, str] | None = None,
         tolerates: str = "(?!)",
+        stream: bool = False,
     ) -> None:
+        """With `stream` it passes on bytes, after a header of the PROXY protocol."""
         directory.mkdir()
         self._tolerates = tolerates
         self.directory = directory
@@ -62,7 +64,11 @@ class Nginx:
                 **(changes or {}),
             }
             configuration = directory / "nginx.conf"
-            configuration.write_text(rewrite(example, everything))
+            configuration.write_text(
+                stream_to(upstream, directory, self.address)
+                if stream
+                else rewrite(example, everything)
+            )
             files = ["-p", directory, "-c", configuration, "-e", directory / "error.log"]
             self._process = subprocess.Popen(
                 [program(), *files, "-g", "daemon off;"],
@@ -104,8 +110,34 @@ def places(directory: Path, address: Address, static: Path) -> dict[str, str]:
     }
 
 
-def server_at(upstream: Address) -> str:
-    """An address as nginx writes it."""
+def stream_to(upstream: Address, directory: Path, address: Address) -> str:
+    """A whole configuration."""
+    return f"""
+{"user root;" if os.geteuid() == 0 else ""}
+load_module {modules() / "ngx_stream_module.so"};
+pid {directory / "nginx.pid"};
+error_log {directory / "error.log"} warn;
+events {{ worker_connections 64; }}
+stream {{
+    server {{
+        listen {address[0]}:{address[1]};
+        proxy_pass {spelled(upstream)};
+        proxy_protocol on;
+    }}
+}}
+"""
+
+
+def modules() -> Path:
+    """Where nginx has its modules."""
+    built = subprocess.run([program(), "-V"], capture_output=True, text=True, check=True)
+    found = re.search(r"--modules-path=(\S+)", built.stderr)
+    assert found, built.stderr
+    return Path(found[1])
+
+
+def spelled(upstream: Address) -> str:
+    """An address as nginx has it."""
     if isinstance(upstream, tuple):
         return f"{upstream[0]}:{upstream[1]}"
     return f"unix:{os.fsdecode(upstream)}"
@@ -115,7 +147,7 @@ def uwsgi_route(upstream: Address, lines: Sequence[str]) -> dict[str, str]:
     """The way to a server that speaks uwsgi, by the lines that it stands for."""
     location = " ".join(["uwsgi_pass app; uwsgi_next_upstream off;", *lines])
     return {
-        r"^ {8}server localhost:3031 ": f"        server {server_at(upstream)} ",
+        r"^ {8}server localhost:3031 ": f"        server {spelled(upstream)} ",
         r"^ {12}uwsgi_pass .*$": f"            {location}",
     }
 
@@ -124,7 +156,7 @@ def route(upstream: Address, keep_alive: bool) -> dict[str, str]:
     """The way to the server, by the lines that it stands for."""
     commented = {rf"# {re.escape(line)}$": line for line in KEEP_ALIVE} if keep_alive else {}
     return {
-        r"^ {8}server localhost:8000 ": f"        server {server_at(upstream)} ",
+        r"^ {8}server localhost:8000 ": f"        server {spelled(upstream)} ",
         r"^ {12}proxy_pass .*$": "            proxy_pass http://app; proxy_next_upstream off;",
         **commented,
     }

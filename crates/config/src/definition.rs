@@ -19,6 +19,8 @@ pub(crate) struct Setting {
     pub default: &'static [&'static str],
     /// What `--help` shows for its value.
     pub value: &'static str,
+    /// What the flag without a value stands for, if it may be without one.
+    pub bare: Option<&'static str>,
     /// One-letter flag.
     pub short: Option<char>,
     /// Long flag where it isn't the key with dashes.
@@ -58,6 +60,7 @@ impl Setting {
             shape,
             default: &[],
             value: "",
+            bare: None,
             short: None,
             flag: None,
             aliases: &[],

@@ -8,7 +8,7 @@
 //! Precedence, low to high; a list replaces a list, nothing is merged:
 //!
 //! ```text
-//! default < file < PORT, WEB_CONCURRENCY < IRONHORN_<SETTING> < IRONHORN_CMD_ARGS < command line
+//! default < file < PORT and the like < IRONHORN_<SETTING> < IRONHORN_CMD_ARGS < command line
 //! ```
 //!
 //! Invariant: a value that is given anywhere is checked, also when a higher source replaces it, and
@@ -57,8 +57,9 @@ pub use ctl::{Ctl, Request, Target};
 pub use error::{ConfigError, ConfigErrors, Problem};
 pub use import::{Imported, Importer, Place, PythonFile};
 pub use kind::{
-    AccessLogFormat, Bind, CertificateFiles, CipherSuite, ClientCertificates, Control, HeaderMap,
-    LogFile, LogFormat, LogLevel, Protocol, Symlinks, TlsVersion,
+    AccessLogFormat, Bind, CertificateFiles, CipherSuite, ClientCertificates, Control,
+    ForwardedFor, HeaderMap, LogFile, LogFormat, LogLevel, Protocol, ProxyProtocol, Symlinks,
+    TlsVersion,
 };
 pub use origin::Origin;
 pub use print::print_config;

@@ -8,9 +8,6 @@ use crate::{SETTINGS, all_settings};
 /// underscores; refused like any unknown name, but not as if it were a typing error.
 const UNSUPPORTED: &[&str] = &[
     "dogstatsd_tags",
-    "forwarded_allow_ips",
-    "forwarded_for",
-    "forwarder_headers",
     "log_config",
     "log_config_json",
     "log_syslog",
@@ -22,9 +19,6 @@ const UNSUPPORTED: &[&str] = &[
     "logger_class",
     "no_sendfile",
     "paste",
-    "proxy_allow_from",
-    "proxy_allow_ips",
-    "proxy_protocol",
     "reload_engine",
     "reuse_port",
     "secure_scheme_headers",
@@ -134,6 +128,7 @@ mod tests {
         assert_eq!(similar(unknown_key("port")).unwrap(), "bind");
         assert_eq!(similar(unknown_key("preload_app")).unwrap(), "preload");
         assert_eq!(similar(unknown_key("control_socket")).unwrap(), "control");
+        assert_eq!(similar(unknown_key("proxy_allow_ips")).unwrap(), "proxy_allow_from");
         assert_eq!(similar(unknown_flag("--errorlog")).unwrap(), "--error-logfile");
     }
 
@@ -153,7 +148,7 @@ mod tests {
 
     #[test]
     fn what_gunicorn_has_is_no_typing_error() {
-        assert_eq!(unknown_key("proxy_protocol"), Problem::Unsupported);
+        assert_eq!(unknown_key("secure_scheme_headers"), Problem::Unsupported);
         assert_eq!(unknown_flag("--worker-class"), Problem::Unsupported);
         assert_eq!(unknown_flag("-k"), Problem::Unsupported);
         assert_eq!(unknown_variable("IRONHORN_STATSD_HOST"), Problem::Unsupported);

@@ -11,10 +11,11 @@ use ironhorn_unix::PeerPattern;
 use crate::definition::{Reach, settings};
 use crate::kind::{
     AccessFormat, AccessLogFormat, Bind, Bytes, CacheRule, Certificate, CertificateFiles, Choice,
-    CipherSuite, ClientCertificates, Control, ControlSocket, FileName, FilePath, Form, HeaderMap,
-    Listen, Log, LogFile, LogFormat, LogLevel, Many, Mount, Octal, One, Optional, Pair, Pairing,
-    Peers, Protocol, Routes, Seconds, SecondsOrOff, StaticMap, Suite, Switch, Symlinks, Text,
-    Threads, TlsVersion, UrlPath, Whole, WholeOrOff, WorkerCount,
+    CipherSuite, ClientCertificates, Control, ControlSocket, FieldName, FileName, FilePath, Form,
+    ForwardedFor, Forwarding, HeaderMap, Listen, Log, LogFile, LogFormat, LogLevel, Many, Mount,
+    Octal, One, Optional, Pair, Pairing, Peers, Protocol, ProxyProtocol, Routes, Seconds,
+    SecondsOrOff, StaticMap, Suite, Switch, Symlinks, Text, Threads, TlsVersion, UrlPath, Whole,
+    WholeOrOff, WorkerCount,
 };
 
 /// A day: a longer wait than that is a mistake in the unit.
@@ -503,6 +504,95 @@ settings! {
         /// application doesn't see them.
         health_path: Option<String> = Optional(UrlPath) => {
             value: "PATH",
+        }
+    }
+
+    section "Proxies" {
+        /// The proxies whose word on a request is taken; repeatable.
+        ///
+        /// Addresses, networks such as 10.0.0.0/8, or `*` for everybody. Who comes by a unix
+        /// socket is trusted too, unless the list is empty; `unix` alone is for nobody else.
+        /// From these, X-Forwarded-Proto, -Protocol, -Ssl and Forwarded say whether the
+        /// request is https; what contradicts itself is answered with 400. Once the list is
+        /// not the default, Forwarded, X-Forwarded-* and X-Real-IP of others are hidden
+        /// from the application. The variable FORWARDED_ALLOW_IPS sets it too. See
+        /// docs/proxies.md.
+        forwarded_allow_ips: Vec<PeerPattern> = Many {
+            kind: Peers,
+            form: Form::List(&[',']),
+            may_be_empty: true,
+        } => {
+            value: "ADDRESS|NETWORK|*|unix",
+            default: &["127.0.0.1", "::1"],
+        }
+
+        /// Whether a trusted proxy says who the client is.
+        ///
+        /// `on` takes for the client the first address from the right in X-Forwarded-For or
+        /// Forwarded that `forwarded_allow_ips` doesn't list; a number, the one that many
+        /// places from the right, one for each proxy. It becomes REMOTE_ADDR, also in the
+        /// access log.
+        forwarded_for: ForwardedFor = One(Forwarding) => {
+            value: "off|on|NUMBER",
+            bare: Some("on"),
+            default: &["off"],
+        }
+
+        /// Whether a trusted proxy says what host and port the client has asked for.
+        ///
+        /// X-Forwarded-Host, X-Forwarded-Port and the host of Forwarded become HTTP_HOST,
+        /// SERVER_NAME and SERVER_PORT. For proxies that do not pass Host on.
+        forwarded_host: bool = One(Choice(&[
+            ("off", false),
+            ("on", true),
+            ("false", false),
+            ("true", true),
+        ])) => {
+            value: "off|on",
+            bare: Some("on"),
+            default: &["off"],
+        }
+
+        /// Field that only a trusted proxy may send; repeatable.
+        ///
+        /// It is hidden from the application if anybody else sends it, and its name may have
+        /// underscores whatever `header_map` says. SCRIPT_NAME sets SCRIPT_NAME for an
+        /// application below a path, and is taken off PATH_INFO; X-Forwarded-Prefix sets it
+        /// where the proxy has taken it off the path itself.
+        forwarder_headers: Vec<String> = Many {
+            kind: FieldName,
+            form: Form::List(&[',']),
+            may_be_empty: true,
+        } => {
+            value: "NAME",
+        }
+
+        /// The header of the PROXY protocol that connections begin with.
+        ///
+        /// `v1`, `v2`, or `auto` for either. It is required of the peers that
+        /// `proxy_allow_from` lists, and refused from others, which are served without.
+        proxy_protocol: ProxyProtocol = One(Choice(&[
+            ("off", ProxyProtocol::Off),
+            ("v1", ProxyProtocol::V1),
+            ("v2", ProxyProtocol::V2),
+            ("auto", ProxyProtocol::Auto),
+        ])) => {
+            value: "off|v1|v2|auto",
+            bare: Some("auto"),
+            default: &["off"],
+        }
+
+        /// The peers whose connections begin with that header; repeatable.
+        ///
+        /// Written as `forwarded_allow_ips`.
+        proxy_allow_from: Vec<PeerPattern> = Many {
+            kind: Peers,
+            form: Form::List(&[',']),
+            may_be_empty: true,
+        } => {
+            value: "ADDRESS|NETWORK|*|unix",
+            other_names: &["proxy_allow_ips"],
+            default: &["127.0.0.1", "::1"],
         }
     }
 

@@ -271,7 +271,7 @@ fn option_that_does_not_exist() {
     args(&["--wrokers=2"], r#"--wrokers: unknown option, did you mean "--workers"?"#);
     args(&["--colour"], "--colour: unknown option");
     args(&["-x"], "-x: unknown option");
-    args(&["--proxy-protocol"], "--proxy-protocol: not supported in this version");
+    args(&["--worker-class=gthread"], "--worker-class: not supported in this version");
     args(&["--statsd-host=x"], "--statsd-host: not supported in this version");
     args(&["-k", "gthread"], "-k: not supported in this version");
     args(&["other"], "shop: unexpected argument, there is only one APP");

@@ -104,6 +104,28 @@ pub enum Refusal {
     VariableValue,
     /// There is no REQUEST_METHOD or no REQUEST_URI.
     VariableMissing,
+    /// `Forwarded` breaks its grammar.
+    ForwardedMalformed,
+    /// What a proxy says of the scheme is none of the words for it.
+    ForwardedSchemeUnknown,
+    /// Two fields, or two values of one, say different things of the scheme.
+    ForwardedSchemesDiffer,
+    /// Where `X-Forwarded-For` has to name the client it doesn't.
+    ForwardedClientInvalid,
+    /// `Forwarded` and `X-Forwarded-For` name different clients.
+    ForwardedClientsDiffer,
+    /// What a proxy says of the host or the port is none.
+    ForwardedHostInvalid,
+    /// Two fields, or two values of one, name different hosts or ports.
+    ForwardedHostsDiffer,
+    /// What a proxy says of the path's prefix is no path.
+    ForwardedPrefixInvalid,
+    /// Two fields name different prefixes.
+    ForwardedPrefixesDiffer,
+    /// The path isn't below the prefix.
+    ForwardedPrefixElsewhere,
+    /// A header of the PROXY protocol where a request has to be.
+    ProxyHeaderUnexpected,
 }
 
 impl Refusal {
@@ -198,6 +220,39 @@ impl Refusal {
             }
             Self::VariableValue => (400, "uwsgi protocol", "NUL in the value of a variable"),
             Self::VariableMissing => (400, "uwsgi protocol", "no REQUEST_METHOD or no REQUEST_URI"),
+            Self::ForwardedMalformed => (400, "RFC 7239 §4", "malformed Forwarded field"),
+            Self::ForwardedSchemeUnknown => {
+                (400, "RFC 7239 §5.4", "a proxy names a scheme that is neither http nor https")
+            }
+            Self::ForwardedSchemesDiffer => {
+                (400, "RFC 7239 §5.4", "proxies don't agree on whether the request is https")
+            }
+            Self::ForwardedClientInvalid => {
+                (400, "RFC 7239 §6", "the client's place in X-Forwarded-For holds no address")
+            }
+            Self::ForwardedClientsDiffer => {
+                (400, "RFC 7239 §5.2", "Forwarded and X-Forwarded-For don't agree on the client")
+            }
+            Self::ForwardedHostInvalid => {
+                (400, "RFC 7239 §5.3", "a proxy names a host or port that is none")
+            }
+            Self::ForwardedHostsDiffer => {
+                (400, "RFC 7239 §5.3", "proxies don't agree on the host or port")
+            }
+            Self::ForwardedPrefixInvalid => {
+                (400, "RFC 3875 §4.1.13", "a proxy names a SCRIPT_NAME that is no path")
+            }
+            Self::ForwardedPrefixesDiffer => {
+                (400, "RFC 3875 §4.1.13", "proxies don't agree on SCRIPT_NAME")
+            }
+            Self::ForwardedPrefixElsewhere => {
+                (400, "RFC 3875 §4.1.13", "the path doesn't begin with the proxy's SCRIPT_NAME")
+            }
+            Self::ProxyHeaderUnexpected => (
+                403,
+                "proxy-protocol.txt §2",
+                "PROXY header from a peer that may send none: see proxy_protocol and proxy_allow_from",
+            ),
         }
     }
 }

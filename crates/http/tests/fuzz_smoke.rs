@@ -49,6 +49,8 @@ targets! {
     chunked from bodies(&requests());
     connection from requests();
     request from requests();
+    forwarded from forwarded_values();
+    proxy from headers();
     uwsgi from packets();
 }
 
@@ -105,10 +107,34 @@ fn read(paths: &[PathBuf]) -> Vec<Vec<u8>> {
 
 /// The files of tests/requests/uwsgi.
 fn packets() -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/requests/uwsgi");
-    let mut paths = files(&folder);
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "uwsgi"));
+    inputs_in("uwsgi", "uwsgi")
+}
+
+/// The files of tests/requests/proxy.
+fn headers() -> Vec<Vec<u8>> {
+    inputs_in("proxy", "bin")
+}
+
+/// The files with this extension in a folder of tests/requests.
+fn inputs_in(folder: &str, extension: &str) -> Vec<Vec<u8>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/requests");
+    let mut paths = files(&root.join(folder));
+    paths.retain(|path| path.extension().is_some_and(|found| found == extension));
     read(&paths)
+}
+
+/// A value for each field that the target can choose by its first byte.
+fn forwarded_values() -> Vec<Vec<u8>> {
+    const VALUES: [&str; 7] = [
+        "for=192.0.2.43;proto=https;by=203.0.113.43, for=\"[2001:db8::17]:4711\";host=a",
+        "192.0.2.7, 203.0.113.9:80, [2001:db8::9]:4711, ::1, unknown, _hidden",
+        "shop.example:8443",
+        "443, 443",
+        "https, HTTPS",
+        "/shop/",
+        "/a",
+    ];
+    (0u8..).zip(VALUES).map(|(nr, value)| [&[nr], value.as_bytes()].concat()).collect()
 }
 
 /// One file, changed in a few places; pieces of others may be put in.

@@ -25,7 +25,7 @@ use crate::hooks::{Hooks, WorkerHooks};
 use crate::host::{heartbeat, show_worker};
 use crate::stacks::{self, Crashes};
 use crate::watch::loaded as watch;
-use crate::{boot_errors, daemon, forks, logging, static_files, traceback};
+use crate::{boot_errors, daemon, forks, logging, static_files, traceback, trust};
 
 /// How long a worker that can't boot waits for the one that says why.
 const REPORT_PATIENCE: Duration = Duration::from_secs(1);
@@ -139,6 +139,7 @@ fn serve(
     let options = GatewayOptions {
         multiprocess: settings.workers > 1,
         header_map: header_map(settings.header_map),
+        visible: trust::visible(settings),
         listeners: entrances.iter().map(|entrance| entrance.listener.local().clone()).collect(),
         lane: slot.lane(0),
     };
@@ -313,6 +314,7 @@ fn worker_options(settings: &Settings) -> Options {
         health_path: settings.health_path.clone(),
         static_files: None,
         uwsgi_allow_from: settings.uwsgi_allow_from.iter().copied().collect(),
+        trust: trust::trust(settings),
     }
 }
 

@@ -13,10 +13,12 @@
 //! - `Proxy` has no key: `HTTP_PROXY` is how a CGI program's libraries find their outgoing proxy
 //!   (CVE-2016-5385).
 
+mod forwarded;
 mod known;
 mod names;
 mod template;
 mod values;
+mod visible;
 
 use std::net::IpAddr;
 
@@ -34,6 +36,7 @@ use names::Names;
 pub(crate) use template::Constants;
 use template::template;
 pub(crate) use values::percent_decode;
+pub(crate) use visible::Visible;
 
 /// What becomes of a field whose name has an underscore. Its environ key would be that of another
 /// field with a hyphen there, which a proxy may have set and the client must not (CVE-2015-0219).
@@ -67,6 +70,7 @@ pub(crate) struct Environs<'py> {
     py: Python<'py>,
     listeners: Vec<Listening<'py>>,
     header_map: HeaderMap,
+    visible: Visible,
     names: Names<'py>,
     /// The last peer's address: behind a proxy it is the same one request after request.
     last_peer: Option<(IpAddr, Bound<'py, PyString>)>,
@@ -85,6 +89,7 @@ impl<'py> Environs<'py> {
         py: Python<'py>,
         listeners: &[Local],
         header_map: HeaderMap,
+        visible: Visible,
         constants: &Constants<'py>,
     ) -> PyResult<Self> {
         let listeners = listeners
@@ -100,6 +105,7 @@ impl<'py> Environs<'py> {
             py,
             listeners,
             header_map,
+            visible,
             names: Names::new(py),
             last_peer: None,
             scratch: Vec::new(),
@@ -131,7 +137,9 @@ impl<'py> Environs<'py> {
         if !head.query().is_empty() {
             environ.set_item(intern!(py, "QUERY_STRING"), latin1(py, head.query())?)?;
         }
-        let path = percent_decode(head.path(), &mut self.scratch).unwrap_or(head.path());
+        let forwarded = &request.forwarded;
+        let path = forwarded.path.unwrap_or(head.path());
+        let path = percent_decode(path, &mut self.scratch).unwrap_or(path);
         let path = match mount {
             Some(mount) => {
                 environ.set_item(intern!(py, "SCRIPT_NAME"), mount.script_name())?;
@@ -150,8 +158,9 @@ impl<'py> Environs<'py> {
             set_tls(&environ, tls)?;
         }
         self.set_peer(&environ, &request.sender.peer)?;
+        forwarded::set_connection(&environ, request.sender)?;
 
-        self.set_fields(&environ, head.fields, head.authority())?;
+        self.set_fields(&environ, head.fields, head.authority(), forwarded.trusted)?;
         if head.body == BodyLength::Chunked {
             let length = PyString::new(py, &content_length.to_string());
             environ.set_item(intern!(py, "CONTENT_LENGTH"), length)?;
@@ -163,6 +172,10 @@ impl<'py> Environs<'py> {
         }
         for (name, value) in request.sender.variables.iter() {
             environ.set_item(self.names.variable(py, name)?, latin1(py, value)?)?;
+        }
+        if !forwarded.is_silent() {
+            let host = self.names.known(known::HOST);
+            forwarded::set(&environ, forwarded, request.sender.secure, host, &mut self.scratch)?;
         }
         Ok(environ)
     }
@@ -180,11 +193,15 @@ impl<'py> Environs<'py> {
             }
         };
         environ.set_item(intern!(py, "REMOTE_ADDR"), address)?;
-        // None was told.
-        if peer.port() == 0 {
-            return Ok(());
+        match peer.port() {
+            0 => Ok(()), // not known
+            port => environ.set_item(intern!(py, "REMOTE_PORT"), decimal(py, port)?),
         }
-        environ.set_item(intern!(py, "REMOTE_PORT"), decimal(py, peer.port())?)
+    }
+
+    /// Whether a name is one that [`HeaderMap`] is about.
+    fn is_unwelcome(&self, name: &[u8], trusted: bool) -> bool {
+        name.contains(&b'_') && !(trusted && self.visible.is_listed(name))
     }
 
     fn set_fields(
@@ -192,8 +209,10 @@ impl<'py> Environs<'py> {
         environ: &Bound<'py, PyDict>,
         fields: &[Field<'_>],
         authority: Option<&[u8]>,
+        trusted: bool,
     ) -> Result<(), EnvironError> {
         let py = self.py;
+        let hides = self.visible.hides_from(trusted);
         if let Some(authority) = authority {
             // The target's authority replaces Host (RFC 9112 §3.2.2).
             let host = latin1(py, values::without_user(authority))?;
@@ -203,6 +222,12 @@ impl<'py> Environs<'py> {
         let mut seen: u128 = if self.header_map == HeaderMap::Allow { u128::MAX } else { 0 };
         for field in fields {
             let name = field.name.as_bytes();
+            if hides && self.visible.is_hidden(name, trusted) {
+                if self.header_map == HeaderMap::Refuse && self.is_unwelcome(name, trusted) {
+                    return Err(EnvironError::Underscore);
+                }
+                continue;
+            }
             match known::find(name) {
                 Some(known::PROXY | known::TRANSFER_ENCODING) => {}
                 Some(known::HOST) if authority.is_some() => {}
@@ -223,7 +248,7 @@ impl<'py> Environs<'py> {
                     }
                 }
                 None => {
-                    if name.contains(&b'_') {
+                    if self.is_unwelcome(name, trusted) {
                         match self.header_map {
                             HeaderMap::Drop => continue,
                             HeaderMap::Refuse => return Err(EnvironError::Underscore),

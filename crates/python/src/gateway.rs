@@ -18,7 +18,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::apps::{Apps, Chosen};
-use crate::environ::{Constants, EnvironError, Environs, HeaderMap};
+use crate::environ::{Constants, EnvironError, Environs, HeaderMap, Visible};
 use crate::errors::ErrorStream;
 use crate::extend_timeout::ExtendTimeout;
 use crate::file_wrapper::FileWrapper;
@@ -37,6 +37,8 @@ pub(crate) struct GatewayOptions {
     pub(crate) multiprocess: bool,
     /// What becomes of fields whose name has an underscore.
     pub(crate) header_map: HeaderMap,
+    /// Which fields are hidden from the app.
+    pub(crate) visible: Visible,
     /// Where the worker's listeners are bound, in the worker's order.
     pub(crate) listeners: Vec<Local>,
     /// Where the app runs.
@@ -73,7 +75,8 @@ impl<'py> Gateway<'py> {
             extend_timeout: Bound::new(py, ExtendTimeout::new(options.lane.clone()))?.into_any(),
             multiprocess: options.multiprocess,
         };
-        let environs = Environs::new(py, &options.listeners, options.header_map, &constants)?;
+        let GatewayOptions { listeners, header_map, visible, .. } = options;
+        let environs = Environs::new(py, listeners, *header_map, visible.clone(), &constants)?;
         Ok(Self {
             py,
             apps: apps.into(),

@@ -41,6 +41,7 @@ mod systemd;
 mod testing;
 mod tls;
 mod traceback;
+mod trust;
 mod upgrade;
 mod watch;
 

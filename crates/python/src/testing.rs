@@ -5,7 +5,7 @@ use std::ffi::CStr;
 
 use ironhorn_http::{FieldStorage, Limits, ResponseHead};
 use ironhorn_unix::Peer;
-use ironhorn_worker::{Exchange, Gone, Request, Sender};
+use ironhorn_worker::{Exchange, Forwarded, Gone, Request, Sender};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -65,8 +65,9 @@ pub(crate) fn with_request<R>(wire: &[u8], peer: &Peer, run: impl FnOnce(&Reques
     let mut storage = FieldStorage::new();
     let head = ironhorn_http::Request::parse(wire, &mut storage, &Limits::default())
         .unwrap_or_else(|refusal| panic!("refused: {refusal}"));
-    let sender = Sender::of(*peer);
-    run(&Request { head: &head, sender: &sender, listener: 0, tls: None })
+    let sender = Sender::new(*peer, false);
+    let forwarded = Forwarded::default();
+    run(&Request { head: &head, sender: &sender, listener: 0, tls: None, forwarded })
 }
 
 /// Runs code with some names bound; returns its globals.

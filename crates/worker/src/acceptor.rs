@@ -115,10 +115,11 @@ impl Acceptor {
                     return Accepted::Nothing;
                 }
                 Accepted::Client(Client {
-                    sender: Sender { secure: stream.is_tls(), ..Sender::of(peer) },
+                    sender: Sender::new(peer, stream.is_tls()),
                     stream: Arc::new(stream),
                     protocol: protocol.clone(),
                     listener: index,
+                    trusted: false,
                 })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Nothing,

@@ -5,6 +5,7 @@
 //! back-pressure and framing hold for every app alike.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use ironhorn_http::ResponseHead;
@@ -51,23 +52,60 @@ pub struct Request<'a> {
     pub listener: usize,
     /// How it was encrypted, if it was on its last way.
     pub tls: Option<&'a TlsFacts>,
+    /// What a trusted proxy says of it.
+    pub forwarded: Forwarded<'a>,
 }
 
 /// Who sent a request and how, as far as the server knows or believes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sender {
-    /// Who is at the other end.
+    /// The client. One whose port isn't known has port 0.
     pub peer: Peer,
     /// Whether its way here was encrypted: `https`.
     pub secure: bool,
+    /// Who is at the other end of the connection: the client, or a proxy.
+    pub connected: Peer,
+    /// What the PROXY protocol says of the connection.
+    pub proxied: Option<Proxied>,
     /// What a proxy that speaks the uwsgi protocol says of it, for the app as it is.
     pub variables: Variables,
 }
 
 impl Sender {
-    /// Who is at the other end, and nothing else is known.
-    pub fn of(peer: Peer) -> Self {
-        Self { peer, secure: false, variables: Variables::default() }
+    /// The peer of a connection on which nobody has said anything yet.
+    pub fn new(peer: Peer, secure: bool) -> Self {
+        Self { peer, secure, connected: peer, proxied: None, variables: Variables::default() }
+    }
+}
+
+/// What the PROXY protocol says of a connection, but for the client's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proxied {
+    /// How the client has come to the proxy: `TCP4` and so on.
+    pub protocol: &'static str,
+    /// What the client has connected to.
+    pub destination: SocketAddr,
+}
+
+/// What a trusted proxy says of a request, other than who has sent it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forwarded<'a> {
+    /// Whether the request's sender is such a proxy at all.
+    pub trusted: bool,
+    /// What the client's request has as Host.
+    pub host: Option<&'a [u8]>,
+    /// The port that the client has connected to.
+    pub port: Option<u16>,
+    /// What stands before the app's own paths, percent-encoded.
+    pub script_name: Option<&'a [u8]>,
+    /// The path without that, where the target's still has it; percent-encoded.
+    pub path: Option<&'a [u8]>,
+}
+
+impl Forwarded<'_> {
+    /// Whether it says nothing.
+    pub fn is_silent(&self) -> bool {
+        self.host.is_none() && self.port.is_none() && self.script_name.is_none()
     }
 }
 

@@ -1,11 +1,11 @@
 //! One connection as the event loop keeps it between two turns.
 //!
 //! ```text
-//!           ┌──────────── next request ────────────┐
-//!           ▼                                      │
-//!         Head ──► Body ──► (the app runs) ──► Responding
-//!           │        │            │                │
-//!           └────────┴──refused───┴──────► Lingering ──► closed
+//!                     ┌──────────── next request ────────────┐
+//!                     ▼                                      │
+//!      (Proxy) ──►  Head ──► Body ──► (the app runs) ──► Responding
+//!         │           │        │            │                │
+//!         └──refused──┴────────┴────────────┴──────► Lingering ──► closed
 //! ```
 //!
 //! A request that comes in one piece and whose response the socket takes at once passes from
@@ -13,6 +13,7 @@
 
 use std::sync::Arc;
 
+use ironhorn_http::proxy::Versions;
 use ironhorn_unix::{Answer, Monotonic};
 
 use crate::Protocol;
@@ -32,6 +33,8 @@ pub(crate) struct Client {
     pub(crate) protocol: Protocol,
     /// Index of the listener it came by.
     pub(crate) listener: usize,
+    /// Whether it is a proxy whose word on its requests is taken.
+    pub(crate) trusted: bool,
 }
 
 impl Client {
@@ -78,6 +81,8 @@ pub(crate) struct Connection<C, S> {
 
 #[derive(Debug)]
 pub(crate) enum Phase<C, S> {
+    /// A header of the PROXY protocol comes first.
+    Proxy(Versions),
     /// Between requests, or a part of a head is in the buffer.
     Head,
     /// The body is on its way.
@@ -118,7 +123,7 @@ impl<C, S> Connection<C, S> {
         match &self.phase {
             Phase::Head if !self.client.stream.is_established() => Timeout::Handshake,
             Phase::Head if self.served && self.buffer.is_empty() => Timeout::KeepAlive,
-            Phase::Head => Timeout::Header,
+            Phase::Proxy(_) | Phase::Head => Timeout::Header,
             Phase::Body(_) => Timeout::Body,
             Phase::Responding(_) => Timeout::Write,
             Phase::Lingering { .. } => Timeout::Linger,
@@ -132,7 +137,7 @@ impl<C, S> Connection<C, S> {
 
     /// Whether it waits for a request of which nothing has come.
     pub(crate) fn is_idle(&self) -> bool {
-        matches!(self.phase, Phase::Head) && self.buffer.is_empty()
+        matches!(self.phase, Phase::Proxy(_) | Phase::Head) && self.buffer.is_empty()
     }
 
     pub(crate) fn is_lingering(&self) -> bool {

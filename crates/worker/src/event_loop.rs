@@ -14,7 +14,7 @@ use slab::Slab;
 
 use crate::acceptor::{Accepted, Acceptor};
 use crate::application::Application;
-use crate::connection::{Client, Connection};
+use crate::connection::Client;
 use crate::drain::Drain;
 use crate::room::Room;
 use crate::serve::{ConnectionOf, Next, Service};
@@ -352,7 +352,7 @@ impl<'a, A: Application> Loop<'a, A> {
         }
         self.uses[key] = (self.uses[key] + 1) & USE_MASK;
         let token = Token(self.uses[key] << USE_SHIFT | key);
-        let connection = Connection::new(client);
+        let connection = self.service.admit(client);
         let held = entry.insert(Held { connection, token, polled: false, queued: false });
         let next = self.service.receive(&mut held.connection, &mut self.scratch);
         self.carry_out(key, next);

@@ -24,6 +24,7 @@ mod health;
 mod output;
 mod pace;
 mod packet;
+mod proxied;
 mod redirect;
 mod refuse;
 mod respond;
@@ -34,6 +35,7 @@ mod static_files;
 mod timers;
 pub mod tls;
 mod transport;
+mod trust;
 mod wire;
 
 use std::sync::Arc;
@@ -44,10 +46,12 @@ use ironhorn_unix::{BoardSlot, Listener, PeerList, Signals, State, WorkerEnd};
 
 pub use access_log::AccessLog;
 pub use application::{
-    Application, Body, Chunks, Exchange, Failed, Gone, Reply, Request, Sender, Stream,
+    Application, Body, Chunks, Exchange, Failed, Forwarded, Gone, Proxied, Reply, Request, Sender,
+    Stream,
 };
 pub use event_loop::run;
 pub use static_files::{StaticError, StaticFiles, StaticOptions};
+pub use trust::Trust;
 
 use tls::Tls;
 
@@ -85,6 +89,8 @@ pub struct Options {
     pub static_files: Option<Arc<StaticFiles>>,
     /// Who may connect where the uwsgi protocol is spoken.
     pub uwsgi_allow_from: PeerList,
+    /// Whom requests are believed to be from.
+    pub trust: Trust,
 }
 
 /// Where connections come from, and what is spoken there.

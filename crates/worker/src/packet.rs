@@ -44,7 +44,7 @@ impl<A: Application> Service<A> {
             }
         };
         let peer = client.map_or(connection.client.sender.peer, Peer::Inet);
-        connection.client.sender = Sender { peer, secure, variables };
+        connection.client.sender = Sender { variables, ..Sender::new(peer, secure) };
 
         let mut storage = FieldStorage::new();
         let limits = &self.around.options.limits;
@@ -52,7 +52,14 @@ impl<A: Application> Service<A> {
         let refusal = match received {
             Ok(Received::Complete(head)) => {
                 let rest = &input[packet.len..];
-                let (consumed, next) = self.take_request(connection, &head, &bytes, rest);
+                let believed = match self.believe_head(connection, &head) {
+                    Ok(believed) => believed,
+                    Err(refusal) => {
+                        return (input.len(), Some(self.refuse_as(connection, &bytes, refusal)));
+                    }
+                };
+                let (consumed, next) =
+                    self.take_request(connection, &head, &believed, &bytes, rest);
                 return (packet.len + consumed, next);
             }
             Ok(Received::Incomplete) => Refusal::HeadIncomplete,

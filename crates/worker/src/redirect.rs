@@ -22,7 +22,8 @@ impl<A: Application> Service<A> {
         let has_body = !matches!(head.body, BodyLength::None);
         let more = !rest.is_empty();
         let client = &connection.client;
-        let mut response = self.response_to(head, Monotonic::now(), more);
+        let peer = connection.client.sender.peer;
+        let mut response = self.response_to(head, Monotonic::now(), peer, more);
         response.wire.persistent &= !has_body;
         let progress = match location(head, port) {
             Some(location) => response.redirect(location.as_bytes(), client, &self.around),

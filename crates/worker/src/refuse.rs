@@ -7,13 +7,14 @@
 use std::io;
 use std::time::Duration;
 
-use ironhorn_http::{Refusal, refusal_response};
-use ironhorn_unix::Monotonic;
+use ironhorn_http::{FieldStorage, Refusal, Request as Head, proxy, refusal_response};
+use ironhorn_unix::{Monotonic, Peer};
 
+use crate::Options;
 use crate::access_log::Entry;
 use crate::application::Application;
 use crate::body::BodyError;
-use crate::connection::Phase;
+use crate::connection::{Client, Phase};
 use crate::serve::{ConnectionOf, Next, Service};
 use crate::tls::NotTls;
 use crate::wire::HeadContext;
@@ -30,11 +31,11 @@ impl<A: Application> Service<A> {
             if !connection.client.stream.is_established() {
                 log::debug!(peer:? = connection.client.sender.peer; "TLS handshake took too long");
             }
-            return Next::Close;
+            return self.close_unheard(connection);
         }
         let received = match &mut connection.phase {
             Phase::Responding(_) => return self.lost(connection),
-            Phase::Lingering { .. } => return Next::Close,
+            Phase::Proxy(_) | Phase::Lingering { .. } => return Next::Close,
             // Of a packet there is no line to be shown.
             Phase::Head if connection.client.speaks_uwsgi() => Vec::new(),
             Phase::Head => std::mem::take(&mut connection.buffer),
@@ -62,7 +63,11 @@ impl<A: Application> Service<A> {
         // No method begins with a NUL, and every uwsgi packet of nginx does: a mistake of an
         // operator's, who will look for it in this answer.
         let is_packet = refusal == Refusal::MethodInvalid && received.first() == Some(&0);
-        let refusal = if is_packet && !connection.served { Refusal::UwsgiOnHttp } else { refusal };
+        let refusal = match refusal {
+            _ if proxy::begins_header(received) => Refusal::ProxyHeaderUnexpected,
+            _ if is_packet && !connection.served => Refusal::UwsgiOnHttp,
+            refusal => refusal,
+        };
         log::debug!(peer:?, status = refusal.status(), why:% = refusal,
             section = refusal.section(); "request refused");
         self.answer_refusal(connection, received, refusal.status(), &refusal.to_string())
@@ -85,7 +90,7 @@ impl<A: Application> Service<A> {
         }
     }
 
-    fn answer_refusal(
+    pub(crate) fn answer_refusal(
         &mut self,
         connection: &mut ConnectionOf<A>,
         received: &[u8],
@@ -112,11 +117,13 @@ impl<A: Application> Service<A> {
         status: u16,
         body_bytes: u64,
     ) {
+        let peer = self.believed_peer(&connection.client, received);
         if let Some(access_log) = &mut self.access_log {
             access_log.add(&Entry {
                 request: None,
                 received,
-                sender: &connection.client.sender,
+                peer: &peer,
+                variables: &connection.client.sender.variables,
                 status,
                 response: None,
                 body_bytes,
@@ -124,6 +131,17 @@ impl<A: Application> Service<A> {
                 environ: &[],
             });
         }
+    }
+
+    /// Whom a refused request is from, as far as what has come of it can be understood.
+    fn believed_peer(&self, client: &Client, received: &[u8]) -> Peer {
+        let Options { limits, trust, .. } = &self.around.options;
+        let mut storage = FieldStorage::new();
+        let believed = match Head::parse(received, &mut storage, limits) {
+            Ok(head) if client.trusted => trust.read(&head, client).ok(),
+            _ => None,
+        };
+        believed.map_or(client.sender.peer, |believed| believed.sender.peer)
     }
 
     /// Nothing can be received any more.

@@ -4,13 +4,14 @@ use std::mem;
 use std::time::Duration;
 
 use ironhorn_http::{FieldStorage, Request as Head};
-use ironhorn_unix::{Monotonic, claim_response, close_request, open_request};
+use ironhorn_unix::{Monotonic, Peer, claim_response, close_request, open_request};
 
 use crate::access_log::Entry;
 use crate::application::{Application, Body, Request};
 use crate::connection::{Client, Phase, Suspended};
 use crate::response::{Cut, Progress, Response};
 use crate::serve::{ConnectionOf, Next, Service, parsed_before};
+use crate::trust::Believed;
 use crate::wire::Wire;
 
 /// What epoll has said of a client is believed for so long.
@@ -43,15 +44,16 @@ impl<A: Application> Service<A> {
         &mut self,
         connection: &mut ConnectionOf<A>,
         head: &Head<'_, '_>,
+        believed: &Believed<'_>,
         bytes: &[u8],
         body: Body,
         more: bool,
     ) -> Option<Next> {
         if self.is_health_check(head) {
-            return self.check_health(connection, head, bytes, more);
+            return self.check_health(connection, head, believed, bytes, more);
         }
         if let Some(found) = self.find_static(head) {
-            return self.serve_static(connection, head, bytes, found, more);
+            return self.serve_static(connection, head, believed, bytes, found, more);
         }
         let started = Monotonic::now();
         let client = &connection.client;
@@ -61,12 +63,14 @@ impl<A: Application> Service<A> {
             return Some(Next::Close);
         }
         self.around.lane.begin_request(head.method.as_bytes(), head.target.as_ref(), started);
-        let mut response = self.response_to(head, started, more);
+        let Believed { sender, forwarded } = believed;
+        let mut response = self.response_to(head, started, sender.peer, more);
         let request = Request {
             head,
-            sender: &client.sender,
+            sender,
             listener: client.listener,
             tls: client.stream.tls_facts(),
+            forwarded: *forwarded,
         };
         open_request(self.around.lane.index(), client.answer(head.method == "HEAD"));
         let reply = self.app.call(&request, body, &mut response.live(client, &self.around));
@@ -93,11 +97,12 @@ impl<A: Application> Service<A> {
         &mut self,
         head: &Head<'_, '_>,
         started: Monotonic,
+        peer: Peer,
         more: bool,
     ) -> ResponseOf<A> {
         let mut wire = Wire::new(mem::take(&mut self.spare_head), head);
         wire.persistent &= !self.around.options.keepalive.is_zero() && self.keeps(more);
-        Response::new(wire, started)
+        Response::new(wire, started, peer)
     }
 
     /// A response that waits, to the request whose head was `bytes`.
@@ -222,7 +227,8 @@ impl<A: Application> Service<A> {
             access_log.add(&Entry {
                 request: Some(head),
                 received: b"",
-                sender: &client.sender,
+                peer: &response.peer,
+                variables: &client.sender.variables,
                 status: if expired { GATEWAY_TIMEOUT } else { wire.head.status() },
                 response: (!expired).then_some(&wire.head),
                 body_bytes: wire.body_bytes,

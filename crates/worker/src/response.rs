@@ -14,7 +14,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use ironhorn_unix::Monotonic;
+use ironhorn_unix::{Monotonic, Peer};
 
 use crate::Options;
 use crate::application::{Failed, Reply, Stream};
@@ -43,6 +43,8 @@ pub(crate) struct Response<C, S> {
     pub(crate) is_apps: bool,
     /// When the app was called.
     pub(crate) started: Monotonic,
+    /// Whom it is for, as the access log has it.
+    pub(crate) peer: Peer,
     /// The client has taken something since this was last set to false, or it never was.
     pub(crate) progressed: bool,
     /// While it waits for its client.
@@ -100,12 +102,13 @@ pub(crate) enum Cut {
 }
 
 impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
-    pub(crate) fn new(wire: Wire<C>, started: Monotonic) -> Self {
+    pub(crate) fn new(wire: Wire<C>, started: Monotonic, peer: Peer) -> Self {
         Self {
             wire,
             source: Source::Ended,
             is_apps: true,
             started,
+            peer,
             progressed: true,
             wait: Wait::default(),
             environ: Vec::new(),

@@ -4,12 +4,13 @@
 //! ([`Next`]). The app is called in [`respond`](crate::respond); how requests are refused and
 //! connections closed is in [`refuse`](crate::refuse).
 
+use std::cell::Cell;
 use std::io;
 use std::mem;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ironhorn_http::{
-    BodyLength, DateCache, FieldStorage, Limits, Received, Request as Head, ResponseHead,
+    BodyLength, DateCache, FieldStorage, Limits, Received, Refusal, Request as Head, ResponseHead,
 };
 use ironhorn_unix::{BoardLane, BoardSlot, Monotonic};
 
@@ -19,6 +20,7 @@ use crate::application::{Application, Body};
 use crate::body::{Memory, Spool, Upload};
 use crate::connection::{Connection, Phase};
 use crate::pace::is_too_slow;
+use crate::trust::{Believed, Trust};
 use crate::wire::HeadContext;
 
 /// Requests of one connection that are served before the others get a turn.
@@ -68,6 +70,8 @@ pub(crate) struct Service<A: Application> {
     dates: DateCache,
     /// Of the request bodies.
     memory: Memory,
+    /// Whether it was said that a proxy isn't heeded.
+    ignored_told: Cell<bool>,
     /// The memory of the last response's head.
     pub(crate) spare_head: ResponseHead,
     /// Connections of those that may not speak uwsgi here.
@@ -99,6 +103,7 @@ impl<A: Application> Service<A> {
             turn_began: now,
             dates: DateCache::new(),
             memory: Memory::default(),
+            ignored_told: Cell::new(false),
             spare_head: ResponseHead::default(),
             strangers: 0,
         };
@@ -119,6 +124,12 @@ impl<A: Application> Service<A> {
         for _ in 0..READS_A_TURN {
             if !connection.readable {
                 return Next::Wait;
+            }
+            if let Phase::Proxy(versions) = connection.phase {
+                match self.receive_header(connection, versions, scratch) {
+                    Some(next) => return next,
+                    None => continue,
+                }
             }
             match connection.client.stream.recv(scratch) {
                 Ok(0) => return self.end_of_file(connection),
@@ -200,6 +211,10 @@ impl<A: Application> Service<A> {
             let rest = &input[consumed..];
             let (count, next) = match mem::replace(&mut connection.phase, Phase::Head) {
                 Phase::Head => self.take_head(connection, rest),
+                proxy @ Phase::Proxy(_) => {
+                    connection.phase = proxy;
+                    (0, Some(Next::Wait))
+                }
                 Phase::Body(upload) => self.take_body(connection, upload, rest),
                 responding @ Phase::Responding(_) => {
                     connection.phase = responding;
@@ -237,11 +252,17 @@ impl<A: Application> Service<A> {
                 return (input.len(), Some(self.refuse_as(connection, input, refusal)));
             }
         };
+        let believed = match self.believe_head(connection, &head) {
+            Ok(believed) => believed,
+            Err(refusal) => {
+                return (input.len(), Some(self.refuse_as(connection, input, refusal)));
+            }
+        };
         let (bytes, rest) = input.split_at(head.head_len);
         if let Some(port) = connection.client.redirects_to() {
             return self.redirect(connection, &head, bytes, rest, port);
         }
-        let (consumed, next) = self.take_request(connection, &head, bytes, rest);
+        let (consumed, next) = self.take_request(connection, &head, &believed, bytes, rest);
         (bytes.len() + consumed, next)
     }
 
@@ -251,12 +272,14 @@ impl<A: Application> Service<A> {
         &mut self,
         connection: &mut ConnectionOf<A>,
         head: &Head<'_, '_>,
+        believed: &Believed<'_>,
         bytes: &[u8],
         rest: &[u8],
     ) -> Step {
         let limits = &self.around.options.limits;
         if matches!(head.body, BodyLength::None) {
-            return (0, self.serve(connection, head, bytes, Body::Empty, !rest.is_empty()));
+            let more = !rest.is_empty();
+            return (0, self.serve(connection, head, believed, bytes, Body::Empty, more));
         }
         if head.expects_continue && rest.is_empty() {
             // A socket that can't take 25 bytes now belongs to a client that will learn of the
@@ -267,7 +290,7 @@ impl<A: Application> Service<A> {
         match spool.receive(&mut connection.http, rest, limits) {
             Ok(arrived) if arrived.whole => {
                 let more = arrived.consumed < rest.len();
-                let next = self.serve_spooled(connection, head, bytes, spool, more);
+                let next = self.serve_spooled(connection, head, believed, bytes, spool, more);
                 (arrived.consumed, next)
             }
             Ok(arrived) => {
@@ -292,8 +315,10 @@ impl<A: Application> Service<A> {
                 let Upload { head: bytes, spool, .. } = *upload;
                 let mut storage = FieldStorage::new();
                 let head = parsed_before(&bytes, &mut storage, limits);
+                let believed = self.around.options.trust.read(&head, &connection.client);
+                let believed = believed.expect("invariant: it was believed when the head came");
                 let more = arrived.consumed < input.len();
-                let next = self.serve_spooled(connection, &head, &bytes, spool, more);
+                let next = self.serve_spooled(connection, &head, &believed, &bytes, spool, more);
                 (arrived.consumed, next)
             }
             Ok(arrived) => {
@@ -312,16 +337,39 @@ impl<A: Application> Service<A> {
         is_too_slow(spool.length(), elapsed, body_min_rate, body_timeout)
     }
 
+    /// What to believe of a request whose head has come; what isn't believed is said at debug, and
+    /// once where everybody sees it.
+    pub(crate) fn believe_head<'b>(
+        &self,
+        connection: &ConnectionOf<A>,
+        head: &Head<'_, 'b>,
+    ) -> Result<Believed<'b>, Refusal> {
+        let client = &connection.client;
+        let peer = &client.sender.peer;
+        if !client.trusted
+            && (!self.ignored_told.get() || log::log_enabled!(log::Level::Debug))
+            && let Some(field) = Trust::proxys_field(head)
+        {
+            log::debug!(peer:?, field; "field not heeded");
+            if !self.ignored_told.replace(true) {
+                log::info!(peer:%;
+                    "what proxies say is not heeded from this peer, nor from others that forwarded_allow_ips does not list");
+            }
+        }
+        self.around.options.trust.read(head, client)
+    }
+
     fn serve_spooled(
         &mut self,
         connection: &mut ConnectionOf<A>,
         head: &Head<'_, '_>,
+        believed: &Believed<'_>,
         bytes: &[u8],
         spool: Spool,
         more: bool,
     ) -> Option<Next> {
         match spool.finish() {
-            Ok(body) => self.serve(connection, head, bytes, body, more),
+            Ok(body) => self.serve(connection, head, believed, bytes, body, more),
             Err(error) => Some(self.refuse_body(connection, bytes, error)),
         }
     }

@@ -55,6 +55,24 @@ impl Transport {
         }
     }
 
+    /// What is there on the wire, below any layer, and stays there.
+    pub(crate) fn peek_wire(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.peek(buffer)
+    }
+
+    /// Takes bytes from the wire that were seen there.
+    pub(crate) fn take_wire(&self, mut count: usize) -> io::Result<()> {
+        let mut taken = [0; 512];
+        while count > 0 {
+            let room = count.min(taken.len());
+            match self.socket.recv(&mut taken[..room])? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                received => count -= received,
+            }
+        }
+        Ok(())
+    }
+
     /// Sends as much as is taken at once.
     pub(crate) fn send(&self, data: &[u8]) -> io::Result<usize> {
         match self.tls.get() {

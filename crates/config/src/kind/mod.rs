@@ -4,15 +4,14 @@
 //! [`Many`]. Both are plain constants in the table of settings.
 
 mod bind;
-mod network;
 mod number;
 mod route;
 mod text;
 mod tls;
+mod trust;
 
 pub use bind::{Bind, Protocol};
 pub(crate) use bind::{Listen, Prefixes};
-pub(crate) use network::Peers;
 pub(crate) use number::{
     Bytes, Octal, Seconds, SecondsOrOff, Threads, Whole, WholeOrOff, WorkerCount,
 };
@@ -23,6 +22,8 @@ pub(crate) use text::{
 pub use text::{AccessLogFormat, Control, HeaderMap, LogFile, LogFormat, LogLevel, Symlinks};
 pub(crate) use tls::{Certificate, Suite};
 pub use tls::{CertificateFiles, CipherSuite, ClientCertificates, TlsVersion};
+pub(crate) use trust::{FieldName, Forwarding, Peers};
+pub use trust::{ForwardedFor, ProxyProtocol};
 
 /// How one text is read.
 pub(crate) trait Kind {

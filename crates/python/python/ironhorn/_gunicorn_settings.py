@@ -16,6 +16,7 @@ from ironhorn._gunicorn_values import (
     access_format,
     address_list,
     flag,
+    forwarder_headers,
     header_map,
     limit,
     line,
@@ -26,6 +27,9 @@ from ironhorn._gunicorn_values import (
     path,
     path_list,
     patterns,
+    peer_list,
+    proxy_protocol,
+    scheme_headers,
     seconds,
     suites,
     user_name,
@@ -86,7 +90,6 @@ Fate = Mapped | Hook | Idle | Missing | Refused
 
 _OFF = (False, None, 0, "false", "False")
 _ASGI = Missing("Ironhorn serves WSGI", (None, "auto", 3, 16 * 1024 * 1024, ""))
-_TRUST = "not supported in this version: the framework has to read what the proxy sends"
 _HTTP2 = Missing("HTTP/2 is not spoken", (None, "off", 100, 65535, 16384, 65536))
 _STRICT = Missing("Ironhorn refuses what RFC 9112 doesn't allow", _OFF)
 _LOGGING = Missing("the log is the server's own; log_format: json is for machines", (None, {}, ""))
@@ -140,27 +143,17 @@ TABLE: dict[str, Fate] = {
     "permit_unconventional_http_version": _STRICT,
     "casefold_http_method": _STRICT,
     "sendfile": Missing("files are always sent by the kernel", (None, True)),
-    "forwarded_allow_ips": Missing(_TRUST, (None, "127.0.0.1,::1", "127.0.0.1")),
-    "secure_scheme_headers": Missing(
-        _TRUST,
-        (
-            None,
-            {
-                "X-FORWARDED-PROTOCOL": "ssl",
-                "X-FORWARDED-PROTO": "https",
-                "X-FORWARDED-SSL": "on",
-            },
-        ),
+    "forwarded_allow_ips": Mapped("forwarded_allow_ips", peer_list),
+    "secure_scheme_headers": Mapped(
+        "", scheme_headers, "Gunicorn's own are heeded, and Forwarded; a warning for others"
     ),
-    "forwarder_headers": Missing(_TRUST, (None, "SCRIPT_NAME,PATH_INFO")),
-    "proxy_protocol": Refused(
-        "the PROXY protocol is not supported in this version", (*_OFF, "off")
+    "forwarder_headers": Mapped(
+        "forwarder_headers", forwarder_headers, "none if not set: SCRIPT_NAME has to be listed"
     ),
-    "proxy_allow_ips": Missing(
-        "the PROXY protocol is not supported in this version", (None, "127.0.0.1,::1", "127.0.0.1")
-    ),
+    "proxy_protocol": Mapped("proxy_protocol", proxy_protocol, "then required of its peers"),
+    "proxy_allow_ips": Mapped("proxy_allow_from", peer_list),
     "protocol": Mapped("protocol", word),
-    "uwsgi_allow_ips": Mapped("uwsgi_allow_from", address_list, "networks too"),
+    "uwsgi_allow_ips": Mapped("uwsgi_allow_from", peer_list, "networks too"),
     "http_protocols": Missing("HTTP/1.1 is spoken", (None, "", "h1", ("h1",), ["h1"])),
     "http2_cleartext": _HTTP2,
     "http2_max_concurrent_streams": _HTTP2,

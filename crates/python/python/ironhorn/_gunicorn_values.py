@@ -128,6 +128,57 @@ def address_list(value: Any) -> Texts:
     return Texts([text.replace("unix:\0", "unix:@") for text in texts])
 
 
+def peer_list(value: Any) -> Texts:
+    """Addresses and networks, in one text separated by commas. Unix peers are in it anyway, to
+    Gunicorn also if it is empty.
+    """
+    if value is None:
+        return Texts(None)
+    items = value.split(",") if isinstance(value, str) else _list(value, "a list of addresses")
+    return Texts([text for item in items for text in line(str(item)).texts or []] or ["unix"])
+
+
+def forwarder_headers(value: Any) -> Texts:
+    """Names, in one text separated by commas. PATH_INFO has no effect there either."""
+    items = value.split(",") if isinstance(value, str) else _list(value, "a list of names")
+    names = [text for item in items for text in line(item).texts or []]
+    kept = [name for name in names if name.upper() not in ("PATH_INFO", "*")]
+    every = "name the fields: there is no * here" if "*" in names else None
+    return Texts(kept, every)
+
+
+#: What each field is to Gunicorn where it means https, and here too.
+SCHEME_FIELDS = {
+    "X-FORWARDED-PROTO": ("https",),
+    "X-FORWARDED-PROTOCOL": ("ssl", "https"),
+    "X-FORWARDED-SSL": ("on",),
+}
+
+
+def scheme_headers(value: Any) -> Texts:
+    """Names and values that mean https: they are known here, so others are what is told."""
+    if not isinstance(value, dict):
+        raise ValueError("a dict of names and values")
+    others = [
+        f"{name}: {word}"
+        for name, word in value.items()
+        if str(word).lower() not in SCHEME_FIELDS.get(str(name).upper(), ())
+    ]
+    if not others:
+        return Texts(None)
+    known = "X-Forwarded-Proto, -Protocol, -Ssl and Forwarded are heeded"
+    return Texts(None, f"{', '.join(others)} is not heeded; {known}")
+
+
+def proxy_protocol(value: Any) -> Texts:
+    """off, v1, v2 or auto; True is auto."""
+    if value is None or isinstance(value, bool):
+        return Texts(["auto" if value else "off"])
+    text = line(value)
+    modes = {"true": ["auto"], "false": ["off"]}
+    return Texts(modes.get((text.texts or ["off"])[0].lower(), text.texts))
+
+
 def variables(value: Any) -> Texts:
     """Texts NAME=VALUE."""
     items = value.split(",") if isinstance(value, str) else _list(value, "a list of NAME=VALUE")

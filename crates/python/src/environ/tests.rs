@@ -4,7 +4,7 @@ use super::*;
 use crate::testing::{self, with_request};
 use ironhorn_http::Received;
 use ironhorn_http::uwsgi::{Packet, Translation};
-use ironhorn_worker::Sender;
+use ironhorn_worker::{Forwarded, Sender};
 
 fn constants<'py>(py: Python<'py>) -> Constants<'py> {
     Constants {
@@ -34,7 +34,8 @@ fn environ(
 ) {
     Python::initialize();
     Python::attach(|py| {
-        let mut environs = Environs::new(py, &[local], header_map, &constants(py)).unwrap();
+        let mut environs =
+            Environs::new(py, &[local], header_map, Visible::default(), &constants(py)).unwrap();
         with_request(wire, &peer, |request| check(environs.build(request, 5, None)));
     });
 }
@@ -43,7 +44,9 @@ fn environ(
 fn what_came_encrypted_is_https() {
     Python::initialize();
     Python::attach(|py| {
-        let mut environs = Environs::new(py, &[inet()], HeaderMap::Drop, &constants(py)).unwrap();
+        let mut environs =
+            Environs::new(py, &[inet()], HeaderMap::Drop, Visible::default(), &constants(py))
+                .unwrap();
         with_request(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", &peer(), |request| {
             for (secure, scheme) in [(true, "https"), (false, "http")] {
                 let sender = Sender { secure, ..request.sender.clone() };
@@ -70,7 +73,9 @@ fn of_packet(variables: &[(&str, &str)], local: Local, check: impl FnOnce(&Bound
     let Translation { head, variables, client, secure } = Translation::of(&packet).unwrap();
     Python::initialize();
     Python::attach(|py| {
-        let mut environs = Environs::new(py, &[local], HeaderMap::Drop, &constants(py)).unwrap();
+        let mut environs =
+            Environs::new(py, &[local], HeaderMap::Drop, Visible::default(), &constants(py))
+                .unwrap();
         with_request(&head, &client.map_or(peer(), Peer::Inet), |request| {
             let sender = Sender { secure, variables, ..request.sender.clone() };
             let request = Request { sender: &sender, ..*request };
@@ -326,7 +331,9 @@ fn ipv6_addresses() {
 fn environs_are_independent_and_have_room() {
     Python::initialize();
     Python::attach(|py| {
-        let mut environs = Environs::new(py, &[inet()], HeaderMap::Drop, &constants(py)).unwrap();
+        let mut environs =
+            Environs::new(py, &[inet()], HeaderMap::Drop, Visible::default(), &constants(py))
+                .unwrap();
         let wire = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
         with_request(wire, &peer(), |request| {
             let Ok(first) = environs.build(request, 0, None) else { panic!("no environ") };
@@ -351,5 +358,200 @@ assert sys.getsizeof(second) == size, 'rehashed'
                 &[("first", first.as_any()), ("second", second.as_any())],
             );
         });
+    });
+}
+
+/// Like [`expect_with`], of a request whose sender and proxy say so.
+#[track_caller]
+fn expect_of(
+    wire: &[u8],
+    visible: Visible,
+    header_map: HeaderMap,
+    sender: Sender,
+    forwarded: Forwarded<'_>,
+    expected: &[(&str, Option<&str>)],
+) {
+    Python::initialize();
+    Python::attach(|py| {
+        let mut environs =
+            Environs::new(py, &[inet()], header_map, visible, &constants(py)).unwrap();
+        with_request(wire, &peer(), |request| {
+            let request = Request { sender: &sender, forwarded, ..*request };
+            let Ok(environ) = environs.build(&request, 0, None) else { panic!("no environ") };
+            for (key, value) in expected {
+                assert_eq!(get(&environ, key).as_deref(), *value, "{key}");
+            }
+        });
+    });
+}
+
+fn forwarded() -> Forwarded<'static> {
+    Forwarded { trusted: true, ..Forwarded::default() }
+}
+
+#[test]
+fn host_and_port_by_a_proxy() {
+    let of = |host: Option<&'static str>, port, secure, expected: [&str; 3]| {
+        let host = host.map(str::as_bytes);
+        let keys = ["HTTP_HOST", "SERVER_NAME", "SERVER_PORT"];
+        expect_of(
+            b"GET / HTTP/1.1\r\nHost: inner.example\r\n\r\n",
+            Visible::default(),
+            HeaderMap::Drop,
+            Sender::new(peer(), secure),
+            Forwarded { host, port, ..forwarded() },
+            &[0, 1, 2].map(|nr| (keys[nr], Some(expected[nr]))),
+        );
+    };
+    of(Some("a.example"), None, true, ["a.example", "a.example", "443"]);
+    of(Some("a.example"), Some(443), true, ["a.example", "a.example", "443"]);
+    of(Some("a.example"), Some(8080), false, ["a.example:8080", "a.example", "8080"]);
+    of(Some("a.example:81"), Some(8080), false, ["a.example:81", "a.example", "81"]);
+    of(Some("[::1]:81"), None, false, ["[::1]:81", "[::1]", "81"]);
+    of(None, Some(8443), true, ["inner.example:8443", "inner.example", "8443"]);
+    of(None, Some(80), false, ["inner.example", "inner.example", "80"]);
+    of(None, None, true, ["inner.example", "127.0.0.1", "8000"]);
+}
+
+#[test]
+fn a_prefix_by_a_proxy() {
+    let of = |prefix: &'static str, path: Option<&'static str>, script_name, path_info| {
+        let script = Some(prefix.as_bytes());
+        let path = path.map(str::as_bytes);
+        expect_of(
+            b"GET /caf%C3%A9/x%20y HTTP/1.1\r\nHost: h\r\n\r\n",
+            Visible::default(),
+            HeaderMap::Drop,
+            Sender::new(peer(), false),
+            Forwarded { script_name: script, path, ..forwarded() },
+            &[
+                ("SCRIPT_NAME", Some(script_name)),
+                ("PATH_INFO", Some(path_info)),
+                ("REQUEST_URI", Some("/caf%C3%A9/x%20y")),
+            ],
+        );
+    };
+    of("/caf%C3%A9", Some("/x%20y"), "/caf\u{c3}\u{a9}", "/x y");
+    of("/caf%C3%A9/x%20y", Some(""), "/caf\u{c3}\u{a9}/x y", "");
+    of("/shop", None, "/shop", "/caf\u{c3}\u{a9}/x y");
+}
+
+#[test]
+fn what_the_proxy_protocol_says() {
+    let wire = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+    let proxy = Peer::Inet("[::ffff:10.0.0.1]:9".parse().unwrap());
+    let destination = "198.51.100.1:443".parse().unwrap();
+    let sender = Sender {
+        peer: peer(),
+        connected: proxy,
+        proxied: Some(ironhorn_worker::Proxied { protocol: "TCP4", destination }),
+        ..Sender::new(peer(), false)
+    };
+    let of = |sender, expected: &[_]| {
+        let visible = Visible::default();
+        expect_of(wire, visible, HeaderMap::Drop, sender, Forwarded::default(), expected);
+    };
+    of(
+        sender.clone(),
+        &[
+            ("REMOTE_ADDR", Some("192.0.2.7")),
+            ("REMOTE_PORT", Some("54321")),
+            ("ironhorn.peer_addr", Some("10.0.0.1")),
+            ("PROXY_PROTOCOL", Some("TCP4")),
+            ("PROXY_ADDR", Some("198.51.100.1")),
+            ("PROXY_PORT", Some("443")),
+        ],
+    );
+    of(
+        Sender {
+            peer: Peer::Inet("192.0.2.8:0".parse().unwrap()),
+            proxied: None,
+            ..sender.clone()
+        },
+        &[
+            ("REMOTE_ADDR", Some("192.0.2.8")),
+            ("REMOTE_PORT", None),
+            ("ironhorn.peer_addr", Some("10.0.0.1")),
+            ("PROXY_PROTOCOL", None),
+        ],
+    );
+    of(
+        Sender { peer: Peer::Unnamed, connected: Peer::Unix, ..sender },
+        &[("REMOTE_ADDR", Some("")), ("REMOTE_PORT", None), ("ironhorn.peer_addr", Some(""))],
+    );
+    of(Sender::new(peer(), false), &[("ironhorn.peer_addr", None), ("PROXY_PROTOCOL", None)]);
+}
+
+#[test]
+fn strangers_are_not_heard() {
+    let wire = b"GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: a\r\nX_Forwarded_Own: b\r\n\
+                 Forwarded: for=a\r\nX-Real-IP: a\r\nX-Own: c\r\n\r\n";
+    let keys = ["HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_OWN", "HTTP_FORWARDED", "HTTP_X_REAL_IP"];
+    for (hides_strangers, trusted, seen) in
+        [(true, false, false), (true, true, true), (false, false, true)]
+    {
+        let visible = Visible { hides_strangers, listed: Vec::new() };
+        expect_with_keys(wire, visible, trusted, &keys, seen);
+    }
+}
+
+/// Whether all of `keys` are there, or none; HTTP_X_OWN is in any case.
+#[track_caller]
+fn expect_with_keys(wire: &[u8], visible: Visible, trusted: bool, keys: &[&str], seen: bool) {
+    Python::initialize();
+    Python::attach(|py| {
+        let mut environs =
+            Environs::new(py, &[inet()], HeaderMap::Allow, visible, &constants(py)).unwrap();
+        with_request(wire, &peer(), |request| {
+            let forwarded = Forwarded { trusted, ..Forwarded::default() };
+            let Ok(environ) = environs.build(&Request { forwarded, ..*request }, 0, None) else {
+                panic!("no environ")
+            };
+            for key in keys {
+                assert_eq!(get(&environ, key).is_some(), seen, "{key}");
+            }
+            assert!(get(&environ, "HTTP_X_OWN").is_some());
+        });
+    });
+}
+
+#[test]
+fn listed_fields_are_for_proxies_only_and_in_one_spelling() {
+    let wire = b"GET / HTTP/1.1\r\nHost: h\r\nRemote-User: evil\r\nREMOTE_USER: good\r\n\
+                 X-Team: a\r\nX_Team: evil\r\nSCRIPT_NAME: /s\r\nOther_One: x\r\n\r\n";
+    let listed: Vec<String> = ["REMOTE_USER", "X-Team", "SCRIPT_NAME"].map(Into::into).to_vec();
+    let visible = Visible { hides_strangers: false, listed };
+    for (trusted, user, team) in [(true, Some("good"), Some("a")), (false, None, None)] {
+        expect_of(
+            wire,
+            visible.clone(),
+            HeaderMap::Drop,
+            Sender::new(peer(), false),
+            Forwarded { trusted, ..Forwarded::default() },
+            &[
+                ("HTTP_REMOTE_USER", user),
+                ("HTTP_X_TEAM", team),
+                ("HTTP_SCRIPT_NAME", None),
+                ("HTTP_OTHER_ONE", None),
+            ],
+        );
+    }
+    // To refuse is to refuse, also what would be hidden.
+    Python::attach(|py| {
+        let mut environs =
+            Environs::new(py, &[inet()], HeaderMap::Refuse, visible, &constants(py)).unwrap();
+        for (fields, trusted, refused) in [
+            ("REMOTE_USER: a", true, false),
+            ("REMOTE_USER: a", false, true),
+            ("X_Team: a", true, true),
+            ("X-Team: a", false, false),
+        ] {
+            let wire = format!("GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n\r\n");
+            with_request(wire.as_bytes(), &peer(), |request| {
+                let forwarded = Forwarded { trusted, ..Forwarded::default() };
+                let built = environs.build(&Request { forwarded, ..*request }, 0, None);
+                assert_eq!(built.is_err(), refused, "{fields} {trusted}");
+            });
+        }
     });
 }

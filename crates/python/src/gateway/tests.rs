@@ -36,6 +36,7 @@ impl<'py> Bench<'py> {
         let options = GatewayOptions {
             multiprocess: false,
             header_map: HeaderMap::Drop,
+            visible: Visible::default(),
             listeners: vec![Local::Inet("127.0.0.1:80".parse().unwrap())],
             lane: Board::new(1).unwrap().slot(1).lane(0),
         };
@@ -713,6 +714,7 @@ fn underscores_can_be_refused() {
         let options = GatewayOptions {
             multiprocess: false,
             header_map: HeaderMap::Refuse,
+            visible: Visible::default(),
             listeners: vec![Local::Inet("127.0.0.1:80".parse().unwrap())],
             lane: Board::new(1).unwrap().slot(1).lane(0),
         };
@@ -739,6 +741,7 @@ app, api, shop = named('app'), named('api'), named('shop')",
         let options = GatewayOptions {
             multiprocess: false,
             header_map: HeaderMap::Drop,
+            visible: Visible::default(),
             listeners: vec![Local::Inet("127.0.0.1:80".parse().unwrap())],
             lane: Board::new(1).unwrap().slot(1).lane(0),
         };

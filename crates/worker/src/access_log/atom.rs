@@ -101,7 +101,7 @@ impl Context<'_> {
         match atom {
             Atom::Dash => {}
             Atom::RemoteAddress => {
-                if let Peer::Inet(address) = entry.sender.peer {
+                if let Peer::Inet(address) = entry.peer {
                     number(out, address.ip());
                 }
             }
@@ -179,7 +179,7 @@ impl Context<'_> {
 
     /// A variable of the uwsgi protocol, if it isn't empty.
     fn variable(&self, name: &str) -> Option<&[u8]> {
-        self.entry.sender.variables.get(name).filter(|value| !value.is_empty())
+        self.entry.variables.get(name).filter(|value| !value.is_empty())
     }
 
     /// The user that the proxy knows, or of Basic authentication (RFC 7617 §2), unverified.
@@ -273,7 +273,6 @@ fn decode_base64(encoded: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::access_log::Format;
-    use crate::application::Sender;
     use ironhorn_http::uwsgi::{Packet, Translation, Variables};
     use ironhorn_http::{FieldStorage, Limits, Received, ResponseHead};
     use std::net::SocketAddr;
@@ -296,7 +295,8 @@ mod tests {
         let entry = Entry {
             request: Some(&request),
             received: HEAD,
-            sender: &Sender { variables, ..Sender::of(peer) },
+            peer: &peer,
+            variables: &variables,
             status: 404,
             response: Some(&response),
             body_bytes: 1234,

@@ -16,9 +16,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use ironhorn_http::ResponseHead;
+use ironhorn_http::uwsgi::Variables;
 use ironhorn_unix::{Fate, Links, Peer, Sink};
-
-use crate::application::Sender;
 
 pub use format::{Format, FormatError};
 
@@ -31,7 +30,9 @@ pub(crate) struct Entry<'a> {
     pub(crate) request: Option<&'a ironhorn_http::Request<'a, 'a>>,
     /// The start of what was received, for a request that was refused.
     pub(crate) received: &'a [u8],
-    pub(crate) sender: &'a Sender,
+    pub(crate) peer: &'a Peer,
+    /// What a proxy that speaks the uwsgi protocol says.
+    pub(crate) variables: &'a Variables,
     pub(crate) status: u16,
     pub(crate) response: Option<&'a ResponseHead>,
     /// Bytes of the response body that were handed to the socket.
@@ -90,7 +91,8 @@ impl AccessLog {
         self.add(&Entry {
             request: None,
             received: request.as_bytes(),
-            sender: &Sender::of(Peer::Unix),
+            peer: &Peer::Unix,
+            variables: &Variables::default(),
             status,
             response: None,
             body_bytes: 0,

@@ -11,6 +11,7 @@ use crate::application::Application;
 use crate::respond::ResponseOf;
 use crate::response::Progress;
 use crate::serve::{ConnectionOf, Next, Service};
+use crate::trust::Believed;
 
 impl<A: Application> Service<A> {
     /// What the loop has to answer to a request; `None`: that is for the app.
@@ -24,12 +25,13 @@ impl<A: Application> Service<A> {
         &mut self,
         connection: &mut ConnectionOf<A>,
         head: &Head<'_, '_>,
+        believed: &Believed<'_>,
         bytes: &[u8],
         found: StaticAnswer,
         more: bool,
     ) -> Option<Next> {
         let client = &connection.client;
-        let mut response = self.response_to(head, Monotonic::now(), more);
+        let mut response = self.response_to(head, Monotonic::now(), believed.sender.peer, more);
         let progress = match found.0 {
             Found::File(representation) => {
                 let selected = representation.put_head(&mut response.wire.head);

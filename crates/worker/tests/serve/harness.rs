@@ -17,8 +17,8 @@ use ironhorn_unix::{
 use ironhorn_worker::access_log::Format;
 use ironhorn_worker::tls::TlsFacts;
 use ironhorn_worker::{
-    AccessLog, Application, Body, Chunks, Context, Entrance, Exchange, Failed, Left, Options,
-    Protocol, Reply, Request, Sender, Stream, run,
+    AccessLog, Application, Body, Chunks, Context, Entrance, Exchange, Failed, Forwarded, Left,
+    Options, Protocol, Reply, Request, Sender, Stream, Trust, run,
 };
 
 use crate::client::Client;
@@ -40,6 +40,7 @@ pub(crate) struct Asked {
     pub(crate) spooled: bool,
     pub(crate) peer: Peer,
     pub(crate) sender: Sender,
+    pub(crate) forwarded: String,
     pub(crate) listener: usize,
     pub(crate) tls: Option<TlsFacts>,
 }
@@ -118,6 +119,15 @@ pub(crate) fn echo(asked: &Asked, exchange: &mut dyn Exchange) -> Answer {
     ok(exchange, [asked.target.as_bytes(), b" ", &asked.body].concat())
 }
 
+/// What a proxy has said, on one line.
+fn forwarded(forwarded: &Forwarded<'_>) -> String {
+    let text =
+        |part: Option<&[u8]>| part.map_or("-".into(), |part| part.escape_ascii().to_string());
+    let Forwarded { trusted, host, port, script_name, path } = *forwarded;
+    let port = port.map_or("-".to_owned(), |port| port.to_string());
+    format!("{trusted} {} {port} {} {}", text(host), text(script_name), text(path))
+}
+
 /// An app that waits at `/meeting` until it is sent a word, and echoes.
 pub(crate) fn meeting() -> (mpsc::Sender<()>, impl FnMut(&Asked, &mut dyn Exchange) -> Answer + Send)
 {
@@ -171,6 +181,7 @@ where
             spooled,
             peer: request.sender.peer,
             sender: request.sender.clone(),
+            forwarded: forwarded(&request.forwarded),
             listener: request.listener,
             tls: request.tls.cloned(),
         };
@@ -259,6 +270,7 @@ impl Setup {
             health_path: None,
             static_files: None,
             uwsgi_allow_from: [PeerPattern::Any].into_iter().collect(),
+            trust: Trust::default(),
         };
         let addresses = vec!["127.0.0.1:0".parse().unwrap()];
         Self {
