@@ -58,13 +58,14 @@ impl Network {
     }
 }
 
-/// The leading bits of an address, with its family.
+/// The leading bits of an address, with its family. A prefix of the other family may be longer than
+/// the address.
 fn bits(address: IpAddr, prefix: u8) -> (bool, u128) {
     let (is_v4, width, value) = match address {
-        IpAddr::V4(address) => (true, 32, u128::from(address.to_bits())),
+        IpAddr::V4(address) => (true, 32_u32, u128::from(address.to_bits())),
         IpAddr::V6(address) => (false, 128, address.to_bits()),
     };
-    (is_v4, value.checked_shr(width - u32::from(prefix)).unwrap_or(0))
+    (is_v4, value.checked_shr(width.saturating_sub(prefix.into())).unwrap_or(0))
 }
 
 impl FromStr for Network {
@@ -193,6 +194,9 @@ mod tests {
             ("192.0.2.4/31", "192.0.2.5", "192.0.2.6"),
             ("0.0.0.0/0", "203.0.113.9", "2001:db8::1"),
             ("::1", "::1", "::2"),
+            // A prefix that is longer than the address of the other family.
+            ("::1", "::1", "127.0.0.1"),
+            ("2001:db8::/33", "2001:db8::1", "32.1.13.184"),
             ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::"),
             ("::/0", "fe80::1", "10.0.0.1"),
         ] {
