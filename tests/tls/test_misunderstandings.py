@@ -42,7 +42,9 @@ def test_http_on_the_port_for_https(stage: Stage, certfile: Path, authority: Aut
 def test_https_on_the_port_for_http(stage: Stage) -> None:
     server = stage.serve(access_logfile="-", log_level="debug")
     with server.connect() as wire:
-        wire.send(hello()).wait_closed()
+        response = wire.send(hello()).read_response()
+        assert (response.status, response.body) == (400, b"this port speaks HTTP without TLS\n")
+        wire.wait_closed()
     server.output.wait_for_line(" 400 ")
     server.log.wait_for_line("DEBUG .*TLS on a port for HTTP")
     assert server.get("/hello").status == 200

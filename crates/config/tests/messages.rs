@@ -255,7 +255,7 @@ fn variable_that_sets_nothing() {
         "2",
         r#"IRONHORN_WORKER: unknown variable, did you mean "IRONHORN_WORKERS"?"#,
     );
-    environment("IRONHORN_CERTFILE", "x", "IRONHORN_CERTFILE: not supported in this version");
+    environment("IRONHORN_STATSD_HOST", "x", "IRONHORN_STATSD_HOST: not supported in this version");
     environment("IRONHORN_CHECK_CONFIG", "true", "IRONHORN_CHECK_CONFIG: unknown variable");
     environment(
         "IRONHORN_PORT",

@@ -138,6 +138,10 @@ pub(crate) fn read(
 pub(crate) fn blame(resolved: &Resolved, problem: &TlsProblem) -> String {
     match resolved.origin(problem.key) {
         None | Some(Origin::Default) => problem.to_string(),
+        // They name the setting themselves.
+        Some(origin @ (Origin::Imported(_) | Origin::Variable(_))) => {
+            format!("{origin}: {}", problem.why)
+        }
         Some(origin) => format!("{origin}: {problem}"),
     }
 }

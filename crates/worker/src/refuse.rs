@@ -56,9 +56,13 @@ impl<A: Application> Service<A> {
         let peer = &connection.client.sender.peer;
         if received.starts_with(&TLS_HANDSHAKE) {
             log::debug!(peer:?, status = 400; "TLS on a port for HTTP without it: is https:// missing in bind?");
-            // Whatever was said, the client would take it for a broken record.
-            self.log_refusal(connection, received, 400, 0);
-            return self.linger(connection);
+            // A TLS client takes it for a record of no known version; who looks at the bytes can read it.
+            return self.answer_refusal(
+                connection,
+                received,
+                400,
+                "this port speaks HTTP without TLS",
+            );
         }
         // No method begins with a NUL, and every uwsgi packet of nginx does: a mistake of an
         // operator's, who will look for it in this answer.
