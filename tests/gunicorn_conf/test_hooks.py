@@ -229,7 +229,10 @@ def test_lines_of_the_app_reach_the_log(stage: Stage, site) -> None:
     [
         ("def post_fork(worker): pass", r"post_fork\(server, worker\)"),
         ("def on_exit(): pass", r"on_exit\(server\)"),
-        ("def nworkers_changed(server, new): pass", r"nworkers_changed\(server, new_value, old_value\)"),
+        (
+            "def nworkers_changed(server, new): pass",
+            r"nworkers_changed\(server, new_value, old_value\)",
+        ),
         ("def post_request(worker): pass", r"post_request\(worker, req, environ, resp\)"),
         ("def post_request(w, r, e, s, more): pass", r"post_request\(worker, req, environ, resp\)"),
     ],

@@ -62,7 +62,10 @@ def test_hooks_that_hang_at_a_reload_are_not_waited_for(stage: Stage, hooks, eve
     server = stage.serve(hooks=hooks.write(every))
     server.allow_log("reload failed", "hooks not loaded", "worker died", "SIGKILL")
     worker = server.worker()
-    hooks.write("import time\nwhile True:\n  try: time.sleep(9)\n  except Exception: pass\n")
+    hooks.write(
+        "import threading\nwhile True:\n  try: threading.Event().wait(9)\n"
+        "  except Exception: pass\n"
+    )
     server.send(signal.SIGHUP)
     server.log.wait_for_line(r"reload failed.*hooks.py: it did not end within 10 s", 20)
     assert server.worker() == worker

@@ -33,7 +33,9 @@ def many_reloads(adapter: Adapter, directory: Path) -> Facts:
         begun = time.monotonic()
         first = figures(running)
         done = stalled = 0
-        while done < RELOADS and time.monotonic() - begun < adapter.reloads_for and not running.ended:
+        while (
+            done < RELOADS and time.monotonic() - begun < adapter.reloads_for and not running.ended
+        ):
             done += 1
             stalled += not reload_wholly(running)
         seconds = time.monotonic() - begun

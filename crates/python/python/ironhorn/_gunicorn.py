@@ -123,7 +123,9 @@ def _take(conf: Conf, key: str, value: Any, fate: settings.Fate, place: str) -> 
         case settings.Hook(arguments=arguments, spare=spare):
             if not callable(value):
                 raise ValueError(f"found {value!r}, expected a function")
-            if not any(_takes(value, arguments[: len(arguments) - few]) for few in range(spare + 1)):
+            if not any(
+                _takes(value, arguments[: len(arguments) - few]) for few in range(spare + 1)
+            ):
                 raise ValueError(f"it is called as {key}({', '.join(arguments)})")
             conf.hooks[key] = value
         case settings.Idle():

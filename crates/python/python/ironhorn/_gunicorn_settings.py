@@ -231,7 +231,9 @@ TABLE: dict[str, Fate] = {
     # Hooks
     "on_starting": Hook("master", ("server",)),
     "on_reload": Hook("master", ("server",)),
-    "when_ready": Hook("master", ("server",), "when the first worker serves, not before it is forked"),
+    "when_ready": Hook(
+        "master", ("server",), "when the first worker serves, not before it is forked"
+    ),
     "pre_fork": Hook("master", ("server", "worker")),
     "post_fork": Hook("worker", ("server", "worker")),
     "post_worker_init": Hook("worker", ("worker",)),
@@ -242,7 +244,11 @@ TABLE: dict[str, Fate] = {
     "post_request": Hook("worker", ("worker", "req", "environ", "resp"), spare=2),
     "child_exit": Hook("master", ("server", "worker")),
     "worker_exit": Hook("worker", ("server", "worker")),
-    "nworkers_changed": Hook("master", ("server", "new_value", "old_value"), "at start, and when TTIN, TTOU or ctl change it"),
+    "nworkers_changed": Hook(
+        "master",
+        ("server", "new_value", "old_value"),
+        "at start, and when TTIN, TTOU or ctl change it",
+    ),
     "on_exit": Hook("master", ("server",)),
     "on_dirty_starting": _DIRTY,
     "dirty_post_fork": _DIRTY,
