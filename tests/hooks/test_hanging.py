@@ -139,6 +139,7 @@ def test_a_hook_cannot_have_the_masters_signals(stage: Stage, hooks, signame: st
     server.send(signal.SIGHUP)
     server.log.wait_for_line(f"WARN .*can't have this signal.* signal={signame}")
     server.log.wait_for_line("reloaded")
+    server.log.wait_for_line("exited")
     os.kill(server.worker(), signal.SIGKILL)
     server.log.wait_for_line("worker died")
     server.log.wait_for_line("ready")
