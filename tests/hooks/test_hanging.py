@@ -62,7 +62,10 @@ def test_hooks_that_hang_at_a_reload_are_not_waited_for(stage: Stage, hooks, eve
     server = stage.serve(hooks=hooks.write(every))
     server.allow_log("reload failed", "hooks not loaded", "worker died", "SIGKILL")
     worker = server.worker()
-    hooks.write("import time\nwhile True:\n  try: time.sleep(9)\n  except Exception: pass\n")
+    hooks.write(
+        "import threading\nwhile True:\n  try: threading.Event().wait(9)\n"
+        "  except Exception: pass\n"
+    )
     server.send(signal.SIGHUP)
     server.log.wait_for_line(r"reload failed.*hooks.py: it did not end within 10 s", 20)
     assert server.worker() == worker
@@ -136,6 +139,7 @@ def test_a_hook_cannot_have_the_masters_signals(stage: Stage, hooks, signame: st
     server.send(signal.SIGHUP)
     server.log.wait_for_line(f"WARN .*can't have this signal.* signal={signame}")
     server.log.wait_for_line("reloaded")
+    server.log.wait_for_line("exited")
     os.kill(server.worker(), signal.SIGKILL)
     server.log.wait_for_line("worker died")
     server.log.wait_for_line("ready")

@@ -88,6 +88,8 @@ struct Reload {
     fallback: usize,
     /// Whether a worker of the new generation has lived for long enough to be relied on.
     proven: bool,
+    /// Whether there is nobody whom the new ones could displace: all had been sent away.
+    unopposed: bool,
     /// Since when nothing of the new generation could be forked, and what the kernel says.
     unforkable: Option<(Monotonic, String)>,
 }

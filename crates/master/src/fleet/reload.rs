@@ -126,8 +126,8 @@ impl Fleet {
         if let Some(superseded) = superseded {
             self.kill_booting(|nr| nr == superseded.generation);
         }
-        let (since, unforkable) = (now, None);
-        self.reload = Some(Reload { generation, since, fallback, proven, unforkable });
+        let (since, unopposed, unforkable) = (now, self.retired, None);
+        self.reload = Some(Reload { generation, since, fallback, proven, unopposed, unforkable });
     }
 
     /// Gives a reload up: the serving generation goes on at full strength.
@@ -137,7 +137,11 @@ impl Fleet {
         self.retired &= self.is_better_retired();
         self.kill_booting(|nr| nr == generation);
         self.failed = Some(reason.clone());
-        let mixed = self.count(|slot| slot.is_ready() && slot.generation() == Some(generation));
+        let is_new = |slot: &Slot| slot.generation() == Some(generation);
+        let new = self.count(|slot| slot.is_ready() && is_new(slot));
+        // Those who are too many go before the old ones.
+        let surplus = self.count(Slot::is_ready).saturating_sub(self.wanted());
+        let mixed = new.saturating_sub(surplus);
         let serving = self.serving;
         self.report(Report::ReloadFailed { generation, reason, serving, mixed });
     }
@@ -191,8 +195,13 @@ impl Fleet {
     /// Retires old workers as far as new ones serve.
     pub(super) fn advance_reload(&mut self, now: Monotonic) {
         let proven = self.proof_at().is_some_and(|at| at <= now);
+        let opposed = self.slots.iter().any(|slot| {
+            let serves = slot.is_ready() || slot.is_coming();
+            serves && !slot.generation().is_some_and(|nr| self.is_reloading_to(nr))
+        });
         if let Some(reload) = &mut self.reload {
             reload.proven |= proven;
+            reload.unopposed &= !opposed;
         }
         loop {
             let Some(Reload { generation, since, proven, .. }) = self.reload else { return };
@@ -207,7 +216,8 @@ impl Fleet {
             if let Some(nr) = old.flatten().or(new.flatten()) {
                 self.kill(nr, Reason::Asked);
             } else if progress.ready > progress.strength
-                && let Some(nr) = self.oldest(|nr| nr != generation)
+                // Without any old one, there are to be fewer than there were a moment ago.
+                && let Some(nr) = self.oldest(|nr| nr != generation).or_else(|| self.oldest(|_| true))
             {
                 self.retire(nr, Reason::Asked, now);
             } else {
@@ -235,7 +245,8 @@ impl Fleet {
         };
         let new = progress.new_allowed.saturating_sub(progress.new_coming);
         // Whom an operator has sent away stays away, unless the reload fails.
-        let replaced = reload.proven && progress.new_ready > 0 || self.retired;
+        let counts = reload.proven || reload.unopposed;
+        let replaced = counts && progress.new_ready > 0 || self.retired;
         let old = if replaced { 0 } else { progress.missing };
         vec![(self.serving, old), (reload.generation, new)]
     }
@@ -245,8 +256,7 @@ impl Fleet {
         let is_new = |slot: &Slot| slot.generation() == Some(reload.generation);
         let new_ready = self.count(|slot| slot.is_ready() && is_new(slot));
         let new_coming = self.count(|slot| slot.is_coming() && is_new(slot));
-        // Where there is nobody left, there is nobody to be spared.
-        let counts = reload.proven || self.retired;
+        let counts = reload.proven || reload.unopposed;
         let ready = self.count(|slot| slot.is_ready() && (counts || !is_new(slot)));
         let is_old = |slot: &Slot| slot.generation() == Some(self.serving);
         let steady = ready + self.count(|slot| slot.is_coming() && is_old(slot));
@@ -407,7 +417,8 @@ mod tests {
         fleet.boot_all();
         assert_eq!(fleet.generations_ready(), [1, 1, 2, 2]);
         fleet.exit(3, Exit::Code(1));
-        assert!(fleet.reload_failed());
+        let reason = "worker 3 died soon after boot: exit code 1".to_owned();
+        assert!(fleet.said(&Report::ReloadFailed { generation: 2, reason, serving: 1, mixed: 0 }));
         fleet.assert_told(&[(4, ToWorker::RetireLast)]);
         fleet.exit(4, Exit::Code(1));
         fleet.prove();

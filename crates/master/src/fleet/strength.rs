@@ -317,6 +317,23 @@ mod tests {
     }
 
     #[test]
+    fn fewer_are_brought_back_if_fewer_are_wanted_meanwhile() {
+        let mut fleet = Scenario::serving(4);
+        fleet.command(Command::RetireAll);
+        for nr in [1, 2, 3, 4] {
+            fleet.exit(nr, Exit::Code(0));
+        }
+        fleet.reload(options(4));
+        fleet.boot_all();
+        fleet.boot_all();
+        fleet.take();
+        fleet.command(Command::Scale(2));
+        assert_eq!(fleet.generations_ready(), [2, 2]);
+        fleet.prove();
+        assert!(fleet.said_reloaded());
+    }
+
+    #[test]
     fn a_reload_that_fails_brings_back_those_of_before() {
         let mut fleet = Scenario::serving(2);
         fleet.command(Command::RetireAll);

@@ -38,7 +38,7 @@ use crate::{
     ExitCode, Host, Inputs, Options,
     birth::Birth,
     black_box::{BlackBox, Remains},
-    command::{Command, master_signals},
+    command::{Command, ENDING, master_signals},
     control::{Control, Tokens},
     fleet::{Action, Event, Fleet, Glance},
     report::{Findings, Report},
@@ -276,9 +276,13 @@ impl<'h> Supervisor<'h> {
 
     fn hear_signals(&mut self) -> ControlFlow<Outcome> {
         let mut reaping = false;
-        for signal in self.signals.drain() {
+        let signals = self.signals.drain();
+        let stops = signals.iter().any(|signal| ENDING.contains(signal));
+        for signal in signals {
             match Command::of(signal) {
                 Some(Command::Reap) => reaping = true,
+                // It would be given up at once, and might hold the stop up until then.
+                Some(Command::Reload) if stops => debug!(signal:%; "the server is to stop"),
                 // A window that changes its size is no operator.
                 Some(Command::RetireAll) if is_in_foreground() => {
                     info!(signal:%; "ignored in the foreground of a terminal");

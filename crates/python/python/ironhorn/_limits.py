@@ -1,8 +1,8 @@
 """The time that code of the operator's has in the master: configuration files and hooks.
 
 The master has one thread, and does nothing for its workers while such code runs. So what takes too
-long is ended by an exception, sooner if the server is to stop meanwhile. C code that does not return
-can't be ended so; a signal that is sent again ends the server then.
+long is ended by an exception, sooner if the server is to stop meanwhile. C code that does not
+return can't be ended so; a signal that is sent again ends the server then.
 """
 
 from __future__ import annotations

@@ -39,10 +39,12 @@ impl World {
                 self.tell(Event::Ready { nr });
             }
             Happening::Dies { code, signal } => {
-                self.processes.remove(&pid);
+                // It hears nothing any more, and the master may not know that yet.
+                process.deaf = true;
                 if stays {
                     self.tell(Event::ChannelClosed { nr });
                 }
+                self.processes.remove(&pid);
                 let exit = exit(code, signal);
                 let out_of_memory = signal == 9 && stays;
                 self.tell(Event::Exited { nr, exit, requests: 0, out_of_memory });
