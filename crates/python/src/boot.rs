@@ -81,7 +81,7 @@ pub(crate) fn run(
         Err(error) => return give_up(py, &error, "cannot call hooks"),
     };
     serve(py, settings, entrances, seat, preloaded, &hooks).unwrap_or_else(|code| {
-        hooks.worker_exit(slot.read().requests);
+        hooks.worker_exit(slot.requests());
         code
     })
 }
@@ -129,7 +129,7 @@ fn serve(
         multiprocess: settings.workers > 1,
         header_map: header_map(settings.header_map),
         listeners: entrances.iter().map(|entrance| entrance.listener.local().clone()).collect(),
-        slot: slot.clone(),
+        lane: slot.lane(0),
     };
     let gateway = Gateway::new(app, &options)
         .map_err(|error| give_up(py, &error, "cannot set up the gateway"))?
@@ -156,7 +156,7 @@ fn serve(
         hooks.worker_int();
     }
     if left.is_ok() {
-        hooks.worker_exit(requests.read().requests);
+        hooks.worker_exit(requests.requests());
     }
     match left {
         Ok(Left::Drained) => {

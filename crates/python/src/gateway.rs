@@ -11,7 +11,7 @@
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
-use ironhorn_unix::{BoardSlot, Local};
+use ironhorn_unix::{BoardLane, Local};
 use ironhorn_worker::{Application, Body, Chunks, Exchange, Reply, Request};
 use pyo3::exceptions::{PyAssertionError, PyValueError};
 use pyo3::intern;
@@ -38,8 +38,8 @@ pub(crate) struct GatewayOptions {
     pub(crate) header_map: HeaderMap,
     /// Where the worker's listeners are bound, in the worker's order.
     pub(crate) listeners: Vec<Local>,
-    /// The worker's line on the board.
-    pub(crate) slot: BoardSlot,
+    /// Where the app runs.
+    pub(crate) lane: BoardLane,
 }
 
 /// The app of one worker, ready to be called.
@@ -66,7 +66,7 @@ impl<'py> Gateway<'py> {
             errors: errors.as_any().clone(),
             file_wrapper: py.get_type::<FileWrapper>().into_any(),
             empty_input: inputs.empty().as_any().clone(),
-            extend_timeout: Bound::new(py, ExtendTimeout::new(options.slot.clone()))?.into_any(),
+            extend_timeout: Bound::new(py, ExtendTimeout::new(options.lane.clone()))?.into_any(),
             multiprocess: options.multiprocess,
         };
         let environs = Environs::new(py, &options.listeners, options.header_map, &constants)?;

@@ -49,7 +49,7 @@ mod watch;
 pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
 
-pub use board::{Board, BoardSlot, ONE_REPORT, Snapshot, State};
+pub use board::{Board, BoardLane, BoardSlot, LANES, ONE_REPORT, Running, Snapshot, State};
 pub use channel::{
     Channel, Frame, FromZygote, MasterEnd, Received, ToMaster, ToWorker, ToZygote, WorkerEnd,
     ZygoteEnd, ZygoteMasterEnd, channel, zygote_channel,
@@ -59,7 +59,8 @@ pub use clock::Monotonic;
 pub use daemon::{Detached, Promise, Verdict, detach, leave_terminal};
 pub use epoll::{ReadableSet, add_exclusive, remove};
 pub use examine::{
-    EXAMINE, answer_examinations, claim_response, close_request, examine, open_request,
+    Answer, EXAMINE, Expiries, answer_examinations, claim_response, close_request, examine,
+    open_request, watch_expiries,
 };
 pub use fork::{
     BlockedSignals, ForkHooks, Forked, NoHooks, become_subreaper, die_with_parent, exit_now, fork,

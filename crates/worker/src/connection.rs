@@ -11,9 +11,10 @@
 //! A request that comes in one piece and whose response the socket takes at once passes from
 //! `Head` to `Head` without leaving anything here.
 
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use ironhorn_unix::Monotonic;
+use ironhorn_unix::{Answer, Monotonic};
 
 use crate::application::Sender;
 use crate::body::Upload;
@@ -29,6 +30,13 @@ pub(crate) struct Client {
     pub(crate) sender: Sender,
     /// Index of the listener it came by.
     pub(crate) listener: usize,
+}
+
+impl Client {
+    /// How it is told that its request has expired.
+    pub(crate) fn answer(&self, is_head: bool) -> Answer {
+        Answer::Direct { connection: self.stream.as_raw_fd(), is_head }
+    }
 }
 
 #[derive(Debug)]

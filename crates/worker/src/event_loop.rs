@@ -202,7 +202,7 @@ impl<'a, A: Application> Loop<'a, A> {
     /// A worker that has served enough says so once; when it is to leave is for the master to say.
     fn report_wear(&mut self) {
         let Some(max_requests) = self.max_requests else { return };
-        let is_worn = self.service.around.slot.read().requests >= max_requests;
+        let is_worn = self.service.around.slot.requests() >= max_requests;
         if is_worn && self.channel.send(ToMaster::Worn).is_ok() {
             self.max_requests = None;
         }

@@ -1,7 +1,6 @@
 //! What an app may do to its client while it is being called.
 
 use std::io;
-use std::os::fd::AsRawFd;
 
 use ironhorn_http::{ResponseHead, Version, interim};
 use ironhorn_unix::{Monotonic, claim_response, open_request};
@@ -40,7 +39,7 @@ impl<'a, C: AsRef<[u8]>> Live<'a, C> {
         let deadline = options.write_timeout.map(|timeout| Monotonic::now() + timeout);
         loop {
             let now = Monotonic::now();
-            self.around.slot.progress(now);
+            self.around.lane.progress(now);
             let left = deadline.map_or(options.heartbeat, |deadline| deadline.since(now));
             let step = left.min(options.heartbeat);
             if left.is_zero() || self.client.stream.wait_writable(step)? {
@@ -80,12 +79,12 @@ impl<C: AsRef<[u8]>> Exchange for Live<'_, C> {
             return Ok(());
         }
         // An interim response is followed by another, the app's or a 504, once it is out itself.
-        if !claim_response() {
+        if !claim_response(self.around.lane.index()) {
             return Ok(());
         }
         self.wire.send_raw(&self.client.stream, head).map_err(|_| Gone)?;
         if self.wire.is_flushed() {
-            open_request(self.client.stream.as_raw_fd(), self.wire.head_request());
+            open_request(self.around.lane.index(), self.client.answer(self.wire.head_request()));
         }
         Ok(())
     }
@@ -93,7 +92,7 @@ impl<C: AsRef<[u8]>> Exchange for Live<'_, C> {
     fn write(&mut self, data: &[u8]) -> Result<(), Gone> {
         let stream = &self.client.stream;
         if !self.head_sent() {
-            if !claim_response() {
+            if !claim_response(self.around.lane.index()) {
                 return Err(Gone);
             }
             self.wire.complete_head(None, self.around.head_context());
@@ -101,7 +100,7 @@ impl<C: AsRef<[u8]>> Exchange for Live<'_, C> {
         }
         self.wire.send_bytes(stream, data).map_err(|_| Gone)?;
         self.catch_up().map_err(|_| Gone)?;
-        self.around.slot.progress(Monotonic::now());
+        self.around.lane.progress(Monotonic::now());
         Ok(())
     }
 

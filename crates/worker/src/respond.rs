@@ -1,7 +1,6 @@
 //! From a complete request to its response: the app is called, and what comes of it.
 
 use std::mem;
-use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use ironhorn_http::{FieldStorage, Request as Head};
@@ -58,12 +57,12 @@ impl<A: Application> Service<A> {
             log::debug!(peer:? = client.sender.peer; "client gone before its request was run");
             return Some(Next::Close);
         }
-        self.around.slot.begin_request(head.method.as_bytes(), head.target.as_ref(), started);
+        self.around.lane.begin_request(head.method.as_bytes(), head.target.as_ref(), started);
         let mut response = self.response_to(head, started, more);
         let request = Request { head, sender: &client.sender, listener: client.listener };
-        open_request(client.stream.as_raw_fd(), head.method == "HEAD");
+        open_request(self.around.lane.index(), client.answer(head.method == "HEAD"));
         let reply = self.app.call(&request, body, &mut response.live(client, &self.around));
-        let progress = if claim_response() {
+        let progress = if claim_response(self.around.lane.index()) {
             if !response.wire.head_sent() {
                 // The worker may have been asked to leave in the meantime.
                 response.wire.persistent &= self.keeps(more);
@@ -116,7 +115,7 @@ impl<A: Application> Service<A> {
         let mut storage = FieldStorage::new();
         let head = parsed_before(&suspended.head, &mut storage, &self.around.options.limits);
         let now = Monotonic::now();
-        self.around.slot.begin_request(head.method.as_bytes(), head.target.as_ref(), now);
+        self.around.lane.begin_request(head.method.as_bytes(), head.target.as_ref(), now);
         let progress = response.advance(client, &self.around);
         let served = match self.suspends(progress) {
             Some(next) => Served::Suspended(suspended, next),
@@ -163,7 +162,7 @@ impl<A: Application> Service<A> {
             Progress::Yielded => Next::Again,
             Progress::Finished | Progress::Cut(_) => return None,
         };
-        self.around.slot.pause_request();
+        self.around.lane.pause_request();
         Some(next)
     }
 
@@ -175,8 +174,8 @@ impl<A: Application> Service<A> {
         response: &mut ResponseOf<A>,
         progress: Progress,
     ) -> Served<A> {
-        self.around.slot.end_request();
-        close_request();
+        self.around.lane.end_request();
+        close_request(self.around.lane.index());
         self.conclude(client, head, response, progress)
     }
 

@@ -200,7 +200,7 @@ impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
                         return Ok(Progress::Yielded);
                     }
                     chunks += 1;
-                    around.slot.progress(now);
+                    around.lane.progress(now);
                     let mut live = Live::new(&mut self.wire, &mut self.environ, client, around);
                     match rest.next(&mut live) {
                         Ok(Some(chunk)) => self.wire.send_chunk(stream, chunk)?,

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ironhorn_http::{
     BodyLength, DateCache, FieldStorage, Limits, Received, Request as Head, ResponseHead,
 };
-use ironhorn_unix::{BoardSlot, Monotonic};
+use ironhorn_unix::{BoardLane, BoardSlot, Monotonic};
 
 use crate::Options;
 use crate::access_log::AccessLog;
@@ -42,6 +42,8 @@ pub(crate) type ConnectionOf<A> = Connection<<A as Application>::Chunk, <A as Ap
 pub(crate) struct Surroundings {
     pub(crate) options: Options,
     pub(crate) slot: BoardSlot,
+    /// Where the app runs.
+    pub(crate) lane: BoardLane,
     pub(crate) environ_names: Vec<String>,
     date: [u8; 29],
 }
@@ -82,7 +84,8 @@ impl<A: Application> Service<A> {
     ) -> Self {
         let environ_names =
             access_log.as_ref().map(|log| log.environ_names().to_vec()).unwrap_or_default();
-        let around = Surroundings { options, slot, environ_names, date: [b' '; 29] };
+        let lane = slot.lane(0);
+        let around = Surroundings { options, slot, lane, environ_names, date: [b' '; 29] };
         let now = Monotonic::now();
         let mut service = Self {
             app,

@@ -192,9 +192,10 @@ impl Supervisor<'_> {
             let worker = slot.worker()?;
             let seen = self.board.slot(nr).read();
             let memory = self.children.living(nr).and_then(|child| Memory::of(child.pid).ok());
-            let request = seen.busy_since.map(|busy_since| {
-                let (method, path) = method_and_path(&seen.request);
-                json!({ "method": method, "path": path, "age": seconds(now.since(busy_since)) })
+            let request = seen.oldest().map(|oldest| {
+                let (method, path) = method_and_path(&oldest.request);
+                let age = seconds(now.since(oldest.busy_since));
+                json!({ "method": method, "path": path, "age": age })
             });
             Some(json!({
                 "worker": nr,
@@ -216,15 +217,15 @@ impl Supervisor<'_> {
         let requests = self.fleet.slots().filter_map(|(nr, slot)| {
             let worker = slot.worker()?;
             let seen = self.board.slot(nr).read();
-            let busy_since = seen.busy_since?;
-            let (method, path) = method_and_path(&seen.request);
+            let oldest = seen.oldest()?;
+            let (method, path) = method_and_path(&oldest.request);
             Some(json!({
                 "worker": nr,
                 "pid": worker.pid.as_raw(),
                 "method": method,
                 "path": path,
-                "age": seconds(now.since(busy_since)),
-                "expired": seen.expired,
+                "age": seconds(now.since(oldest.busy_since)),
+                "expired": oldest.expired,
             }))
         });
         json!({ "ok": true, "requests": requests.collect::<Vec<_>>() })

@@ -81,7 +81,7 @@ impl Examinations {
 impl Supervisor<'_> {
     /// Has the worker's client told 504; logs `report` when it has been.
     pub(super) fn expire(&mut self, nr: usize, busy_since: Monotonic, report: Report) {
-        self.board.slot(nr).ask_to_expire(busy_since);
+        self.board.slot(nr).lane(0).ask_to_expire(busy_since);
         self.examine(nr, Purpose::Log(report));
     }
 
@@ -128,7 +128,7 @@ impl Supervisor<'_> {
         for purpose in purposes {
             match purpose {
                 Purpose::Log(report) => {
-                    let expired = self.board.slot(nr).read().expired;
+                    let expired = self.board.slot(nr).lane(0).is_expired();
                     let findings =
                         Findings { stacks: stacks.clone(), status: expired.then_some(504) };
                     self.say(&report, &findings);

@@ -354,13 +354,14 @@ impl<'h> Supervisor<'h> {
         }
         let glances = self.children.iter().map(|(nr, _)| {
             let seen = self.board.slot(nr).read();
+            let oldest = seen.oldest();
             Glance {
                 nr,
                 heartbeat: seen.heartbeat,
-                busy_since: seen.busy_since,
-                request: seen.request,
-                extended_until: seen.extended_until,
-                expired: seen.expired,
+                busy_since: oldest.map(|it| it.busy_since),
+                request: oldest.map(|it| it.request.clone()).unwrap_or_default(),
+                extended_until: oldest.and_then(|it| it.extended_until),
+                expired: oldest.is_some_and(|it| it.expired),
             }
         });
         let board = glances.collect();

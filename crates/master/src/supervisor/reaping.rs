@@ -104,12 +104,12 @@ impl Supervisor<'_> {
         let (pid, killed) = (child.pid, child.killed);
         self.hear_worker(nr)?;
         let seen = self.board.slot(nr).read();
-        let lost = seen.busy_since.map(|busy_since| Lost {
-            request: seen.request,
-            age: Monotonic::now().since(busy_since),
+        let lost = seen.oldest().map(|oldest| Lost {
+            request: oldest.request.clone(),
+            age: Monotonic::now().since(oldest.busy_since),
         });
         if let Some(lost) = &lost {
-            self.lose(nr, lost, seen.expired.then_some(504));
+            self.lose(nr, lost, seen.oldest().is_some_and(|it| it.expired).then_some(504));
         }
         self.conclude(nr);
         let stacks = self.last_stacks(nr);

@@ -16,8 +16,8 @@ use ironhorn_master::{
     report::{Report, Who},
 };
 use ironhorn_unix::{
-    ForkHooks, Forked, Monotonic, NoHooks, Pid, Received, Signal, StackFile, State, ToMaster,
-    ToWorker, answer_examinations, close_request, exit_now, fork, open_request,
+    Answer, ForkHooks, Forked, Monotonic, NoHooks, Pid, Received, Signal, StackFile, State,
+    ToMaster, ToWorker, answer_examinations, close_request, exit_now, fork, open_request,
 };
 use log::{error, info};
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
@@ -141,19 +141,22 @@ impl Host for Pretender {
             Conduct::Deaf | Conduct::Unexaminable => wait_for_ever(),
             Conduct::GetStuck { nr } if nr == worker => {
                 for _ in 0..3 {
-                    seat.slot.begin_request(b"GET", b"/", Monotonic::now());
-                    seat.slot.end_request();
+                    seat.slot.lane(0).begin_request(b"GET", b"/", Monotonic::now());
+                    seat.slot.lane(0).end_request();
                 }
-                seat.slot.begin_request(b"GET", b"/slow?a=b", Monotonic::now());
-                open_request(self.gate.as_raw_fd(), false);
+                seat.slot.lane(0).begin_request(b"GET", b"/slow?a=b", Monotonic::now());
+                open_request(
+                    0,
+                    Answer::Direct { connection: self.gate.as_raw_fd(), is_head: false },
+                );
                 wait_for_ever();
             }
             Conduct::Work { nr } if nr == worker => {
-                seat.slot.begin_request(b"GET", b"/work", Monotonic::now());
+                seat.slot.lane(0).begin_request(b"GET", b"/work", Monotonic::now());
                 info!(worker, generation; "working");
                 self.gate.read_exact(&mut [0]).expect("the gate opens");
-                close_request();
-                seat.slot.end_request();
+                close_request(0);
+                seat.slot.lane(0).end_request();
             }
             Conduct::CloseChannel { nr } if nr == worker => {
                 drop(seat.channel);

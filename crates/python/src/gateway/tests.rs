@@ -37,7 +37,7 @@ impl<'py> Bench<'py> {
             multiprocess: false,
             header_map: HeaderMap::Drop,
             listeners: vec![Local::Inet("127.0.0.1:80".parse().unwrap())],
-            slot: Board::new(1).unwrap().slot(1),
+            lane: Board::new(1).unwrap().slot(1).lane(0),
         };
         let gateway = Gateway::new(app, &options).unwrap();
         Self { gateway, globals, exchange: FakeExchange::default() }
@@ -714,7 +714,7 @@ fn underscores_can_be_refused() {
             multiprocess: false,
             header_map: HeaderMap::Refuse,
             listeners: vec![Local::Inet("127.0.0.1:80".parse().unwrap())],
-            slot: Board::new(1).unwrap().slot(1),
+            lane: Board::new(1).unwrap().slot(1).lane(0),
         };
         bench.gateway = Gateway::new(bench.gateway.app.clone(), &options).unwrap();
         let wire = b"GET / HTTP/1.1\r\nHost: h\r\nA_B: c\r\n\r\n";

@@ -99,7 +99,7 @@ fn a_leaving_worker_answers_all_that_was_pipelined() {
             "GET /meeting HTTP/1.1\r\nHost: a\r\n\r\n".to_owned()
                 + &"GET /next HTTP/1.1\r\nHost: a\r\n\r\n".repeat(40),
         );
-        server.wait_until("the app is called", || server.slot.read().request == "GET /meeting");
+        server.wait_until("the app is called", || server.request() == "GET /meeting");
         server.tell(order);
         meets.send(()).unwrap();
         assert_eq!(client.response().text(), "/meeting ");

@@ -412,12 +412,17 @@ impl Server {
         self.wait_until(&what, || self.slot.read().connections == count);
     }
 
+    /// The request that the app is called for; empty: none.
+    pub(crate) fn request(&self) -> String {
+        self.slot.lane(0).read().map(|running| running.request).unwrap_or_default()
+    }
+
     /// Connects and asks for `/meeting`; the worker waits there now.
     #[track_caller]
     pub(crate) fn hold(&self) -> Client {
         let mut client = self.connect();
         client.get("/meeting");
-        self.wait_until("the app is called", || self.slot.read().request == "GET /meeting");
+        self.wait_until("the app is called", || self.request() == "GET /meeting");
         client
     }
 

@@ -30,7 +30,7 @@ fn it_is_none_of_the_apps() {
     client.send("GET /health HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
     assert_eq!(client.response().text(), "ready\n");
     server.turns.time(2);
-    assert_eq!((server.slot.read().requests, server.slot.read().busy_since), (0, None));
+    assert_eq!((server.slot.requests(), server.slot.is_busy()), (0, false));
 
     for other in ["/health/", "/Health", "/", "/healthy"] {
         assert_eq!(client.get(other).response().text(), format!("{other} "));

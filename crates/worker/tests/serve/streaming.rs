@@ -159,7 +159,7 @@ fn a_client_that_leaves_a_blocked_stream_closes_it() {
         client.get("/").exactly(5);
         server.wait_until("the socket is full", || {
             let seen = server.slot.read();
-            seen.connections == 1 && seen.busy_since.is_none()
+            seen.connections == 1 && !seen.is_busy()
         });
         drop(client);
         server.wait_until("close() is called", || closes.count() == 1);
