@@ -208,6 +208,7 @@ impl BoardSlot {
         slot.connections.store(0, Relaxed);
         slot.heartbeat.store(0, Relaxed);
         slot.leaving.store(0, Relaxed);
+        slot.free.store(0, Relaxed);
         slot.asked.store(0, Relaxed);
         slot.examined.store(0, Relaxed);
         self.used().iter().for_each(LaneMemory::reset);
@@ -279,6 +280,21 @@ impl BoardSlot {
         self.memory().connections.store(connections, Relaxed);
     }
 
+    /// Says how many threads could run another request at once; for a worker that takes connections
+    /// also while none could.
+    pub fn set_free_threads(&self, threads: u32) {
+        self.memory().free.store(threads, Relaxed);
+    }
+
+    /// Whether another worker takes connections and has said that it could run a request at once.
+    pub fn has_free_sibling(&self) -> bool {
+        (0..=self.mapping.capacity).filter(|&nr| nr != self.nr).any(|nr| {
+            let sibling = self.mapping.slot(nr);
+            sibling.free.load(Relaxed) > 0
+                && State::from_word(sibling.state.load(Relaxed)) == State::Ready
+        })
+    }
+
     /// Requests answered since the slot was reset.
     pub fn requests(&self) -> u64 {
         self.used().iter().map(LaneMemory::requests).fold(0, u64::wrapping_add)
@@ -348,6 +364,8 @@ struct SlotMemory {
     leaving: AtomicU32,
     /// How many lanes were taken.
     lanes: AtomicU32,
+    /// How many threads could run another request.
+    free: AtomicU32,
     /// Examinations that were asked for, and that are done.
     asked: AtomicU32,
     examined: AtomicU32,
@@ -459,6 +477,24 @@ mod tests {
         assert_eq!((slot.asked(), slot.examined()), (0, 0));
         assert_eq!(slot.read(), empty);
         assert_eq!(slot.lane(7).read(), None);
+    }
+
+    #[test]
+    fn a_sibling_is_free_while_it_serves_and_says_so() {
+        let board = Board::new(2).unwrap();
+        let (one, other) = (board.slot(1), board.slot(2));
+        one.set_state(State::Ready);
+        one.set_free_threads(3);
+        assert!(!one.has_free_sibling(), "it is none of its own");
+        other.set_free_threads(1);
+        assert!(!one.has_free_sibling(), "it is booting");
+        other.set_state(State::Ready);
+        assert!(one.has_free_sibling() && other.has_free_sibling());
+        other.set_free_threads(0);
+        assert!(!one.has_free_sibling());
+        one.reset();
+        one.set_state(State::Ready);
+        assert!(!other.has_free_sibling());
     }
 
     #[test]

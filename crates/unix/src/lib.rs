@@ -75,7 +75,8 @@ pub use signals::{Signals, ignore, reset};
 pub use sink::{Fate, Links, Sink};
 pub use socket::{
     Address, AddressError, BindError, BindOptions, InheritedFault, Listener, ListenerFile, Local,
-    Peer, SocketFile, Stream, bind_private, connect_private, effective_uid, is_served, peer_uid,
+    Peer, SocketFile, Stream, bind_private, connect_private, effective_uid, is_disconnected,
+    is_served, peer_uid,
 };
 pub use stack_file::StackFile;
 pub use stdio::{is_in_foreground, redirect_output};

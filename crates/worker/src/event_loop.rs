@@ -13,9 +13,9 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 use crate::acceptor::{Accepted, Acceptor};
-use crate::application::Application;
 use crate::connection::{Client, Connection};
 use crate::drain::Drain;
+use crate::runs::Runs;
 use crate::serve::{ConnectionOf, Next, Service};
 use crate::timers::{Timeout, Timers, Told};
 use crate::{Context, Left};
@@ -26,9 +26,10 @@ const _: () = assert!(usize::BITS == 64, "a token holds a key, how often it was 
 const CHANNEL: Token = Token(RESERVED);
 const SIGNALS: Token = Token(RESERVED + 1);
 const INTERRUPTS: Token = Token(RESERVED + 2);
+const APP: Token = Token(RESERVED + 3);
 const FIRST_LISTENER: usize = RESERVED + OTHERS;
 /// Descriptors that are neither connections nor listeners.
-const OTHERS: usize = 3;
+const OTHERS: usize = 4;
 
 /// Where a connection's token holds how often its key was used before, so that a late event of a
 /// closed connection isn't taken for one of its successor.
@@ -47,17 +48,17 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// The poll itself fails, which has no remedy.
-pub fn run<A: Application>(context: Context<'_>, app: A) -> io::Result<Left> {
+pub fn run<A: crate::Application>(context: Context<'_>, app: A) -> io::Result<Left> {
     Loop::new(context, app)?.run()
 }
 
-pub(crate) struct Loop<'a, A: Application> {
+pub(crate) struct Loop<'a, A: Runs> {
     pub(crate) poll: Poll,
     events: Events,
     pub(crate) connections: Slab<Held<A>>,
     /// How often each key was used.
     uses: Vec<usize>,
-    timers: Timers,
+    pub(crate) timers: Timers,
     /// How far the deadlines are due.
     told: Told,
     /// Connections that have more to do without an event, each once.
@@ -74,12 +75,12 @@ pub(crate) struct Loop<'a, A: Application> {
     heartbeat: Duration,
     /// Until the master was told that the worker is worn.
     max_requests: Option<u64>,
-    pub(crate) reopen_logs: &'a mut dyn FnMut(),
+    pub(crate) reopen_logs: &'a mut (dyn FnMut() + Send),
     enters: &'a mut dyn FnMut(State),
 }
 
 /// A connection, and what the loop knows of it.
-pub(crate) struct Held<A: Application> {
+pub(crate) struct Held<A: Runs> {
     pub(crate) connection: ConnectionOf<A>,
     token: Token,
     /// Whether epoll knows it: a connection that ends with its first response never is.
@@ -88,8 +89,8 @@ pub(crate) struct Held<A: Application> {
     queued: bool,
 }
 
-impl<'a, A: Application> Loop<'a, A> {
-    fn new(context: Context<'a>, app: A) -> io::Result<Self> {
+impl<'a, A: Runs> Loop<'a, A> {
+    pub(crate) fn new(context: Context<'a>, mut app: A) -> io::Result<Self> {
         let Context { options, entrances, channel, signals, slot, access_log, reopen_logs, enters } =
             context;
         let poll = Poll::new()?;
@@ -100,6 +101,7 @@ impl<'a, A: Application> Loop<'a, A> {
             let interrupts = interrupts.as_raw_fd();
             registry.register(&mut SourceFd(&interrupts), INTERRUPTS, Interest::READABLE)?;
         }
+        app.wakes(registry, APP)?;
         let timers = Timers::new([
             options.header_timeout,
             options.body_timeout,
@@ -131,7 +133,7 @@ impl<'a, A: Application> Loop<'a, A> {
         })
     }
 
-    fn run(mut self) -> io::Result<Left> {
+    pub(crate) fn run(mut self) -> io::Result<Left> {
         self.acceptor.poll(self.poll.registry().as_fd(), true)?;
         if !self.service.around.slot.begin_serving() {
             return Ok(Left::Quit);
@@ -165,6 +167,7 @@ impl<'a, A: Application> Loop<'a, A> {
                 CHANNEL => left = left.or(self.on_channel()?),
                 SIGNALS => left = left.or(self.on_signals()?),
                 INTERRUPTS => self.service.app.interrupted(),
+                APP => {} // it is attended to in each turn
                 Token(token) if token & RESERVED != 0 => accepting = true,
                 token => self.on_connection(token, event),
             }
@@ -183,6 +186,7 @@ impl<'a, A: Application> Loop<'a, A> {
         } else if accepting {
             self.accept();
         }
+        A::attend(self)?;
         // Not up to this moment: what has come since the poll isn't told of yet.
         if let Some(told) = self.told.until(now, count, EVENTS_A_TURN, polled) {
             self.expire(told);
@@ -229,7 +233,8 @@ impl<'a, A: Application> Loop<'a, A> {
             return Duration::ZERO;
         }
         let mut sleep = self.heartbeat;
-        for until in [self.timers.until_next(now), self.acceptor.pause_left(now)] {
+        let app = A::sleep_at_most(&self.service, now);
+        for until in [self.timers.until_next(now), self.acceptor.pause_left(now), app] {
             sleep = sleep.min(until.unwrap_or(sleep));
         }
         sleep
@@ -242,6 +247,13 @@ impl<'a, A: Application> Loop<'a, A> {
         connection.read_closed |= event.is_read_closed();
         connection.readable |= event.is_readable();
         let is_broken = event.is_error() || event.is_write_closed();
+        if !A::INLINE && connection.waits_for_app() {
+            if is_broken || connection.read_closed {
+                connection.readable = true;
+                A::leave(self, key, is_broken);
+            }
+            return;
+        }
         let next = if is_broken && !connection.is_lingering() {
             // Both directions are shut or the connection was reset: nobody reads an answer.
             self.service.lost(connection)
@@ -277,6 +289,10 @@ impl<'a, A: Application> Loop<'a, A> {
                 self.again.push_back(held.token);
                 self.timers.cancel(key);
             }
+            Next::App => {
+                self.timers.cancel(key);
+                self.watch(key);
+            }
             Next::Close => self.close(key),
         }
     }
@@ -291,6 +307,12 @@ impl<'a, A: Application> Loop<'a, A> {
         if !keep {
             self.timers.arm(key, class, Monotonic::now());
         }
+        self.watch(key);
+    }
+
+    /// Has epoll tell of the connection, from the first time that it waits.
+    fn watch(&mut self, key: usize) {
+        let held = &mut self.connections[key];
         if !held.polled {
             let descriptor = held.connection.client.stream.as_raw_fd();
             let interest = Interest::READABLE | Interest::WRITABLE;
@@ -335,7 +357,7 @@ impl<'a, A: Application> Loop<'a, A> {
         }
         self.uses[key] = (self.uses[key] + 1) & USE_MASK;
         let token = Token(self.uses[key] << USE_SHIFT | key);
-        let connection = Connection::new(client);
+        let connection = Connection::new(client, token);
         let held = entry.insert(Held { connection, token, polled: false, queued: false });
         let next = self.service.receive(&mut held.connection, &mut self.scratch);
         self.carry_out(key, next);
@@ -345,7 +367,8 @@ impl<'a, A: Application> Loop<'a, A> {
     fn balance_accepting(&mut self) -> io::Result<()> {
         let wanted = self.acceptor.may_accept(Monotonic::now())
             && self.drain == Drain::Serving
-            && self.connections.len() < self.worker_connections;
+            && self.connections.len() < self.worker_connections
+            && !A::leaves_accepting(&self.service);
         self.acceptor.poll(self.poll.registry().as_fd(), wanted)
     }
 
@@ -370,7 +393,7 @@ impl<'a, A: Application> Loop<'a, A> {
     }
 
     /// The connection that `token` names, unless it is closed by now.
-    fn key(&self, token: Token) -> Option<usize> {
+    pub(crate) fn key(&self, token: Token) -> Option<usize> {
         let key = token.0 & ((1 << USE_SHIFT) - 1);
         self.connections.get(key).filter(|held| held.token == token).map(|_| key)
     }

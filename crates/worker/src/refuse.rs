@@ -10,16 +10,16 @@ use ironhorn_http::{Refusal, refusal_response};
 use ironhorn_unix::Monotonic;
 
 use crate::access_log::Entry;
-use crate::application::Application;
 use crate::body::BodyError;
 use crate::connection::Phase;
+use crate::runs::Runs;
 use crate::serve::{ConnectionOf, Next, Service};
 use crate::wire::HeadContext;
 
 /// How long a client may go on sending after its last response, however busily.
 const LINGER_AT_MOST: Duration = Duration::from_secs(30);
 
-impl<A: Application> Service<A> {
+impl<A: Runs> Service<A> {
     /// What a connection waited for hasn't come in time.
     pub(crate) fn time_out(&mut self, connection: &mut ConnectionOf<A>) -> Next {
         if connection.is_idle() {
@@ -27,7 +27,9 @@ impl<A: Application> Service<A> {
         }
         let received = match &mut connection.phase {
             Phase::Responding(_) => return self.lost(connection),
-            Phase::Lingering { .. } => return Next::Close,
+            Phase::Lingering { .. } | Phase::WithApp | Phase::HeldBack { .. } => {
+                return Next::Close;
+            }
             Phase::Head => std::mem::take(&mut connection.buffer),
             Phase::Body(upload) => std::mem::take(&mut upload.head),
         };

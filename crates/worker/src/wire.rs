@@ -160,10 +160,26 @@ impl<C: AsRef<[u8]>> Wire<C> {
         body: &[u8],
         context: HeadContext<'_>,
     ) -> io::Result<()> {
+        self.send_own_with(stream, status, None, body, context)
+    }
+
+    /// Sends a response that isn't the app's and has this field.
+    pub(crate) fn send_own_with(
+        &mut self,
+        stream: &Transport,
+        status: &[u8],
+        field: Option<(&[u8], &[u8])>,
+        body: &[u8],
+        context: HeadContext<'_>,
+    ) -> io::Result<()> {
         self.head.clear();
+        let kind: (&[u8], &[u8]) = (b"Content-Type", b"text/plain; charset=utf-8");
         self.head
             .set_status(status)
-            .and_then(|()| self.head.push_field(b"Content-Type", b"text/plain; charset=utf-8"))
+            .and_then(|()| {
+                let mut fields = [Some(kind), field].into_iter().flatten();
+                fields.try_for_each(|(name, value)| self.head.push_field(name, value))
+            })
             .expect("invariant: our own head is well-formed");
         self.complete_head(Some(body.len() as u64), context);
         let frame = self.frame(body.len());

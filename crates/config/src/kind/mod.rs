@@ -9,9 +9,7 @@ mod text;
 
 pub(crate) use bind::Listen;
 pub use bind::{Bind, Protocol};
-pub(crate) use number::{
-    Bytes, Octal, Seconds, SecondsOrOff, Threads, Whole, WholeOrOff, WorkerCount,
-};
+pub(crate) use number::{Bytes, Octal, Seconds, SecondsOrOff, Whole, WholeOrOff, WorkerCount};
 pub(crate) use text::{
     AccessFormat, Choice, ControlSocket, FilePath, Flag, Log, Pair, Text, UrlPath,
 };

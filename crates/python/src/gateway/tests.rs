@@ -35,6 +35,7 @@ impl<'py> Bench<'py> {
         let app = globals.get_item("app").unwrap().unwrap();
         let options = GatewayOptions {
             multiprocess: false,
+            multithread: false,
             header_map: HeaderMap::Drop,
             listeners: vec![Local::Inet("127.0.0.1:80".parse().unwrap())],
             lane: Board::new(1).unwrap().slot(1).lane(0),
@@ -712,6 +713,7 @@ fn underscores_can_be_refused() {
         let mut bench = Bench::new(py, "def app(environ, start_response): 1 / 0");
         let options = GatewayOptions {
             multiprocess: false,
+            multithread: false,
             header_map: HeaderMap::Refuse,
             listeners: vec![Local::Inet("127.0.0.1:80".parse().unwrap())],
             lane: Board::new(1).unwrap().slot(1).lane(0),

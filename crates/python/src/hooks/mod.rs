@@ -27,7 +27,7 @@ use pyo3::prelude::*;
 
 pub(crate) use conf::{Conf, Confs};
 pub(crate) use lines::write_line;
-pub(crate) use worker::{RequestHooks, Told, WorkerHooks};
+pub(crate) use worker::{RequestHooks, Told, UnboundTold, WorkerHooks};
 
 use crate::traceback;
 use call::Call;

@@ -12,5 +12,5 @@ pub use address::{Address, AddressError};
 pub use error::{BindError, InheritedFault};
 pub use listener::{BindOptions, Listener, Local, Peer};
 pub use private::{SocketFile, bind_private, connect_private, effective_uid, peer_uid};
-pub use stream::Stream;
+pub use stream::{Stream, is_disconnected};
 pub use unix_path::{ListenerFile, is_served};

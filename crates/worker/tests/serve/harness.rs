@@ -1,7 +1,11 @@
 //! A worker on a thread, and the app that it runs.
+//!
+//! The program that the tests are in says how: `THREADS` is 0 for a loop that runs the app itself, or
+//! else how many app threads there are, which take turns if the app is one that can't be shared.
 
 use std::io::{self, Read};
 use std::net::TcpStream;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -16,8 +20,8 @@ use ironhorn_unix::{
 };
 use ironhorn_worker::access_log::Format;
 use ironhorn_worker::{
-    AccessLog, Application, Body, Chunks, Context, Entrance, Exchange, Failed, Left, Options,
-    Protocol, Reply, Request, Stream, run,
+    AccessLog, Application, Body, Chunks, Context, Entrance, Exchange, Failed, Left, MainThread,
+    Options, Protocol, Reply, Request, Stream, ThreadApplication, run, run_on_threads,
 };
 
 use crate::client::Client;
@@ -179,6 +183,40 @@ where
     }
 }
 
+impl<F> ThreadApplication for App<F>
+where
+    F: FnMut(&Asked, &mut dyn Exchange) -> Answer,
+{
+    type Rest = Made;
+
+    fn leave(stream: Made) -> Made {
+        stream
+    }
+
+    fn finish(&mut self, mut rest: Made) {
+        rest.close();
+    }
+}
+
+/// The main thread of a worker with app threads.
+struct Main;
+
+impl MainThread<Made> for Main {
+    fn while_idle<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T {
+        wait()
+    }
+
+    fn interrupts(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn interrupted(&mut self) {}
+
+    fn finish(&mut self, mut rest: Made) {
+        rest.close();
+    }
+}
+
 /// How often the loop has turned.
 #[derive(Default)]
 pub(crate) struct Turns {
@@ -247,6 +285,9 @@ impl Setup {
             server: "ironhorn".to_owned(),
             heartbeat: Duration::from_millis(20),
             max_requests: None,
+            threads: 1,
+            queue: 4,
+            queue_timeout: None,
             health_path: None,
         };
         let addresses = vec!["127.0.0.1:0".parse().unwrap()];
@@ -300,17 +341,65 @@ impl Setup {
         self.start_on(listeners, locals, app)
     }
 
+    /// Starts it with so many app threads.
+    #[allow(dead_code, reason = "not for tests of a loop that runs the app")]
+    pub(crate) fn start_pool(
+        mut self,
+        threads: usize,
+        app: impl Fn(&Asked, &mut dyn Exchange) -> Answer + Send + Sync + 'static,
+    ) -> Server {
+        self.options.threads = threads;
+        let bind = |address| Listener::bind(address, &BindOptions::default()).unwrap();
+        let listeners: Vec<Listener> = self.addresses.iter().map(bind).collect();
+        let locals = listeners.iter().map(|listener| listener.local().clone()).collect();
+        let turns = Arc::new(Turns::default());
+        let of_threads = Arc::clone(&turns);
+        let app = Arc::new(app);
+        self.launch(listeners, locals, turns, move |context| {
+            run_on_threads(context, &mut Main, move |seat| {
+                let app = Arc::clone(&app);
+                let call = move |asked: &Asked, exchange: &mut dyn Exchange| app(asked, exchange);
+                seat.serve(App { call, turns: Arc::clone(&of_threads) });
+            })
+        })
+    }
+
     pub(crate) fn start_on(
-        self,
+        mut self,
         listeners: Vec<Listener>,
         locals: Vec<Local>,
         app: impl FnMut(&Asked, &mut dyn Exchange) -> Answer + Send + 'static,
     ) -> Server {
+        let turns = Arc::new(Turns::default());
+        let counted = Arc::clone(&turns);
+        if crate::THREADS == 0 {
+            let app = App { call: app, turns: counted };
+            return self.launch(listeners, locals, turns, move |context| run(context, app));
+        }
+        self.options.threads = crate::THREADS;
+        let app = Arc::new(Mutex::new(app));
+        self.launch(listeners, locals, turns, move |context| {
+            run_on_threads(context, &mut Main, move |seat| {
+                let app = Arc::clone(&app);
+                let call = move |asked: &Asked, exchange: &mut dyn Exchange| {
+                    let mut app = app.lock().unwrap();
+                    (*app)(asked, exchange)
+                };
+                seat.serve(App { call, turns: Arc::clone(&counted) });
+            })
+        })
+    }
+
+    fn launch(
+        self,
+        listeners: Vec<Listener>,
+        locals: Vec<Local>,
+        turns: Arc<Turns>,
+        serve: impl FnOnce(Context<'_>) -> io::Result<Left> + Send + 'static,
+    ) -> Server {
         let (master, channel) = channel().unwrap();
         let slot = Board::new(1).unwrap().slot(1);
-        let turns = Arc::new(Turns::default());
         let (leaves, left) = mpsc::channel();
-        let app = App { call: app, turns: Arc::clone(&turns) };
         let seat = slot.clone();
         let reopens = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&reopens);
@@ -337,7 +426,7 @@ impl Setup {
                 reopen_logs: &mut || _ = counted.fetch_add(1, Ordering::SeqCst),
                 enters: &mut |state| entering.lock().unwrap().push(state),
             };
-            let result = run(context, app);
+            let result = serve(context);
             // Its descriptors are closed when the test learns that it has left.
             drop(signals);
             // A test that has failed doesn't listen any more.
