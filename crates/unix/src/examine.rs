@@ -5,10 +5,10 @@
 //! handle it ignores it (signal(7)): a process that is booting, or that the app has forked, comes
 //! to no harm.
 //!
-//! The app may run in several threads, each with a [lane](crate::BoardLane) of its own; one handler looks
-//! after all of them, in whichever thread the kernel runs it. A client gets one answer: the app's,
-//! if its first byte is [claimed](claim_response) before, else the handler's; or the loop's, where
-//! the connection is one that takes more than a system call to speak to.
+//! The app may run in several threads, each with a [lane](crate::BoardLane) of its own; one handler
+//! looks after all of them, in whichever thread the kernel runs it. A client gets one answer: the
+//! app's, if its first byte is [claimed](claim_response) before, else the handler's; or the loop's,
+//! where the connection is one that takes more than a system call to speak to.
 
 use std::io;
 use std::os::fd::RawFd;

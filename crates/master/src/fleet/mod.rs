@@ -53,9 +53,10 @@ use crate::{
 
 use generation::Generation;
 use recycle::Recycling;
+use timeout::Expired;
 use upgrade::Upgrade;
 
-pub use action::Action;
+pub use action::{Action, Overdue};
 pub use event::{Event, Glance};
 pub use state::State;
 
@@ -107,6 +108,8 @@ pub struct Fleet {
     /// The workers were told to leave, and none is forked until a reload.
     retired: bool,
     recycling: Recycling,
+    /// The requests that were expired and that still ran when their workers were looked at last.
+    expired: Vec<Expired>,
     upgrade: Upgrade,
     forks: Backoff,
     /// Deaths that are replaced whatever the back-off says: asked for, or after a healthy life.
@@ -137,6 +140,7 @@ impl Fleet {
             failed: None,
             retired: false,
             recycling: Recycling::default(),
+            expired: Vec::new(),
             upgrade: Upgrade::default(),
             forks: Backoff::default(),
             at_once: 0,
@@ -245,7 +249,7 @@ impl Fleet {
     /// Asks a ready worker to leave while others serve.
     fn retire(&mut self, nr: usize, reason: Reason, now: Monotonic) {
         let Slot::Ready { worker, check_at, .. } = self.slots[nr - 1] else { return };
-        let retirement = Retirement { reason, since: now, expired: None };
+        let retirement = Retirement { reason, since: now };
         self.slots[nr - 1] = Slot::Retiring { worker, retirement, check_at };
         let message =
             if self.has_heirs(worker.generation) { ToWorker::Retire } else { ToWorker::RetireLast };

@@ -66,7 +66,7 @@ impl Fleet {
             // Nothing to lose.
             Slot::Booting { .. } => return self.kill(nr, Reason::Asked),
             Slot::Ready { worker, check_at, .. } => {
-                let retirement = Retirement { reason: Reason::Asked, since: now, expired: None };
+                let retirement = Retirement { reason: Reason::Asked, since: now };
                 (worker, retirement, check_at)
             }
             // One who retires has left the kernel's queue to others, who now are leaving too.

@@ -303,7 +303,7 @@ impl<'h> Supervisor<'h> {
                 Ok(Received::Message(ToMaster::Draining)) => Event::Draining { nr },
                 Ok(Received::Message(ToMaster::Worn)) => Event::Worn { nr },
                 Ok(Received::Message(ToMaster::Examined)) => {
-                    self.conclude(nr);
+                    self.conclude_examined(nr);
                     continue;
                 }
                 Ok(Received::Nothing) => return Continue(()),
@@ -353,16 +353,9 @@ impl<'h> Supervisor<'h> {
             return Continue(());
         }
         let glances = self.children.iter().map(|(nr, _)| {
-            let seen = self.board.slot(nr).read();
-            let oldest = seen.oldest();
-            Glance {
-                nr,
-                heartbeat: seen.heartbeat,
-                busy_since: oldest.map(|it| it.busy_since),
-                request: oldest.map(|it| it.request.clone()).unwrap_or_default(),
-                extended_until: oldest.and_then(|it| it.extended_until),
-                expired: oldest.is_some_and(|it| it.expired),
-            }
+            let can_be_overdue = |busy_since| self.fleet.can_be_overdue(nr, busy_since, now);
+            let seen = self.board.slot(nr).read_naming(can_be_overdue);
+            Glance { nr, heartbeat: seen.heartbeat, lanes: seen.lanes, running: seen.running }
         });
         let board = glances.collect();
         self.tell(Event::Woke { board })
@@ -407,7 +400,7 @@ impl<'h> Supervisor<'h> {
                 }
             }
             Action::Kill { nr, examine } => self.kill(nr, examine),
-            Action::Expire { nr, busy_since, report } => self.expire(nr, busy_since, report),
+            Action::Expire { nr, requests } => self.expire(nr, requests),
             Action::AskToLeave => self.ask_all_to_leave(),
             Action::Measure { nrs } => self.measuring.begin(nrs),
             Action::ForkZygote { generation } => return self.fork_zygote(generation),

@@ -3,6 +3,7 @@
 mod check;
 mod perform;
 mod processes;
+mod requests;
 mod trouble;
 
 use std::{
@@ -63,6 +64,11 @@ pub(crate) struct World {
     dropped: BTreeSet<u32>,
     /// Whether the machine was suspended, and the fleet has not noticed yet.
     slept: bool,
+    /// When it was awake again, and when the fleet noticed.
+    awake_since: Monotonic,
+    resumed_at: Monotonic,
+    /// How many requests were begun.
+    requests: u64,
     /// Whether the server has said that it serves.
     said_serving: bool,
     /// Those who leave a delayed stop's time to load balancers.
@@ -106,6 +112,9 @@ impl World {
             options: BTreeMap::from([(1, first)]),
             dropped: BTreeSet::new(),
             slept: false,
+            awake_since: now,
+            resumed_at: now,
+            requests: 0,
             said_serving: false,
             asked_to_leave: BTreeSet::new(),
             memory_kill: None,
@@ -204,11 +213,9 @@ impl World {
     fn wake(&mut self) {
         let board = self.processes.values().map(|process| Glance {
             nr: process.nr,
-            heartbeat: process.stopped_since.unwrap_or(self.now),
-            busy_since: process.stuck_since,
-            extended_until: process.extended_until,
-            expired: process.expired,
-            request: "GET /".to_owned(),
+            heartbeat: process.heartbeat(self.now),
+            lanes: process.lanes.len(),
+            running: requests::running(process),
         });
         self.tell(Event::Woke { board: board.collect() });
         let deadline = self.fleet.next_deadline();
@@ -248,6 +255,7 @@ impl World {
             next = self.perform(action);
         }
         self.check_people();
+        self.check_requests();
     }
 
     fn note(&self, text: &str) {

@@ -39,6 +39,9 @@ pub(crate) enum Conduct {
     DieOnceReady,
     /// One is in a request that never ends. The gate is its client's connection.
     GetStuck { nr: usize },
+    /// One has three lanes, and requests that never end in the last two. The gate is the client's
+    /// connection of the first of them; the other's is one that no handler can speak to.
+    GetStuckInThreads { nr: usize },
     /// One is in a request that ends when the test opens the gate. Others are told nothing of it.
     Work { nr: usize },
     /// Crash as soon as ready, with something in the file of stacks.
@@ -149,6 +152,18 @@ impl Host for Pretender {
                     0,
                     Answer::Direct { connection: self.gate.as_raw_fd(), is_head: false },
                 );
+                wait_for_ever();
+            }
+            Conduct::GetStuckInThreads { nr } if nr == worker => {
+                let (gate, now) = (self.gate.as_raw_fd(), Monotonic::now());
+                let direct = Answer::Direct { connection: gate, is_head: false };
+                seat.slot.lane(0).begin_request(b"GET", b"/quick", now);
+                seat.slot.lane(0).end_request();
+                seat.slot.lane(1).begin_request(b"GET", b"/slow", now);
+                open_request(1, direct);
+                seat.slot.lane(2).begin_request(b"PUT", b"/encrypted", now);
+                open_request(2, Answer::ByLoop { token: 7 });
+                info!(worker, generation; "working");
                 wait_for_ever();
             }
             Conduct::Work { nr } if nr == worker => {

@@ -50,7 +50,7 @@ impl Hooks {
             Report::Reloading { .. } => self.call(py, "on_reload", || ()),
             Report::ReloadFailed { reason, .. } => self.call(py, "reload_failed", || (reason,)),
             Report::Ready { who, .. } => drop(self.know(py, who)),
-            Report::RequestTimeout { who, method, path, age } => {
+            Report::RequestTimeout { who, method, path, age, .. } => {
                 let worker = self.know(py, who);
                 self.call(py, "worker_timeout", || (&worker, method, path, age.as_secs_f64()));
             }

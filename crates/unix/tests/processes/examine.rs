@@ -204,7 +204,7 @@ fn next_request() {
         slot.lane(0).end_request();
         assert!(claim_response(0));
         slot.lane(0).begin_request(b"GET", b"/", Monotonic::now());
-        open_request(0, direct(&connection));
+        open_request(0, direct(connection));
         assert!(!slot.lane(0).is_expired());
         assert!(claim_response(0));
         close_request(0);

@@ -90,6 +90,12 @@ impl World {
                 }
                 Action::Report(Report::WokeLate { .. }) => {
                     assert!(std::mem::take(&mut self.slept), "woke late and had not slept");
+                    self.resumed_at = self.now;
+                }
+                Action::Report(Report::Silent { who, .. }) => {
+                    let process = &self.processes[&who.pid.as_raw()];
+                    assert!(process.stopped_since.is_some(), "one who lives is taken for silent");
+                    assert!(process.turns(), "one who is in the app is taken for silent");
                 }
                 Action::Report(Report::RecycleFailed { .. }) => {
                     let most = 8 + self.wishes.count(self.now);

@@ -25,6 +25,7 @@ impl World {
                 let slept = Duration::from_secs(self.random.between(1, 7_200));
                 self.now = self.now + slept;
                 self.slept = true;
+                self.awake_since = self.now;
                 self.note(&format!("slept {slept:?}"));
             }
             13 => {
