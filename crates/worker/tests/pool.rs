@@ -1,8 +1,8 @@
 //! The tests of the loop again, with the app on a thread of its own, and what only a pool does.
 //!
-//! The app threads take turns in the tests of `serve`, whose apps are for one at a time; so one is
-//! enough there. Not all of them are here: where it is told how the loop turns while the app runs,
-//! or how it shares its own time, there is nothing to be told of a pool.
+//! The app threads take turns in the tests of `serve`, whose apps are for one at a time. Not all of
+//! them are here: how the loop shares its time between the app and the rest is nothing that a pool
+//! has to care for.
 
 #![allow(clippy::unwrap_used, reason = "tests panic; clippy spares only #[test] functions")]
 #![allow(
@@ -11,8 +11,8 @@
     reason = "contents may be any bytes"
 )]
 
-/// One app thread.
-const THREADS: usize = 1;
+/// App threads.
+const THREADS: usize = 4;
 
 #[path = "serve/client.rs"]
 mod client;
@@ -23,6 +23,8 @@ mod harness;
 mod access_log;
 #[path = "serve/bodies.rs"]
 mod bodies;
+#[path = "pool/crowd.rs"]
+mod crowd;
 #[path = "serve/drain.rs"]
 mod drain;
 #[path = "serve/files.rs"]
@@ -31,8 +33,6 @@ mod files;
 mod health;
 #[path = "serve/keep_alive.rs"]
 mod keep_alive;
-#[path = "serve/limits.rs"]
-mod limits;
 #[path = "serve/refusals.rs"]
 mod refusals;
 #[path = "serve/responses.rs"]

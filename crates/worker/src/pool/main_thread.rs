@@ -70,7 +70,9 @@ where
         let interrupts = interrupts.as_raw_fd();
         poll.registry().register(&mut SourceFd(&interrupts), INTERRUPTS, Interest::READABLE)?;
     }
-    let (mail, received) = mailbox(Waker::new(poll.registry(), MAIL)?);
+    // Held here too: a waker that is dropped takes along what it has not told of yet.
+    let waker = Arc::new(Waker::new(poll.registry(), MAIL)?);
+    let (mail, received) = mailbox(&waker);
     let mut enters = mail.enters();
     let left = thread::scope(|scope| -> io::Result<Left> {
         let Context {
@@ -215,9 +217,9 @@ struct Mail {
     waker: Arc<Waker>,
 }
 
-fn mailbox(waker: Waker) -> (Mail, Receiver<Letter>) {
+fn mailbox(waker: &Arc<Waker>) -> (Mail, Receiver<Letter>) {
     let (letters, received) = mpsc::channel();
-    (Mail { letters, waker: Arc::new(waker) }, received)
+    (Mail { letters, waker: Arc::clone(waker) }, received)
 }
 
 impl Mail {

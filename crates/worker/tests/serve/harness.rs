@@ -9,7 +9,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -222,6 +222,8 @@ impl MainThread<Made> for Main {
 pub(crate) struct Turns {
     count: Mutex<u64>,
     turned: Condvar,
+    /// Where a loop that doesn't run the app tells of its turns.
+    beats: OnceLock<BoardSlot>,
 }
 
 impl Turns {
@@ -251,6 +253,9 @@ impl Turns {
     /// Waits for that many turns, and says how long they took.
     #[track_caller]
     pub(crate) fn time(&self, turns: u64) -> Duration {
+        if let Some(slot) = self.beats.get() {
+            return time_beats(slot, turns);
+        }
         let from = self.count();
         let began = Instant::now();
         let deadline = began + PATIENCE;
@@ -264,6 +269,21 @@ impl Turns {
     }
 }
 
+/// Like [`Turns::time`], by the heart beats on the board: of several in a moment one is seen.
+#[track_caller]
+fn time_beats(slot: &BoardSlot, turns: u64) -> Duration {
+    let began = Instant::now();
+    let mut seen = slot.read().heartbeat;
+    for _ in 0..turns {
+        while slot.read().heartbeat == seen {
+            assert!(began.elapsed() < PATIENCE, "the loop stands still");
+            thread::sleep(Duration::from_millis(1));
+        }
+        seen = slot.read().heartbeat;
+    }
+    began.elapsed()
+}
+
 /// What a test wants to be different.
 pub(crate) struct Setup {
     pub(crate) options: Options,
@@ -271,6 +291,8 @@ pub(crate) struct Setup {
     access_log: Option<AccessLog>,
     signals: Vec<Signal>,
     examined: bool,
+    /// What it has in common with others.
+    shared: Option<(BoardSlot, Listener)>,
 }
 
 impl Setup {
@@ -291,7 +313,14 @@ impl Setup {
             health_path: None,
         };
         let addresses = vec!["127.0.0.1:0".parse().unwrap()];
-        Self { options, addresses, access_log: None, signals: Vec::new(), examined: false }
+        Self {
+            options,
+            addresses,
+            access_log: None,
+            signals: Vec::new(),
+            examined: false,
+            shared: None,
+        }
     }
 
     pub(crate) fn options(mut self, change: impl FnOnce(&mut Options)) -> Self {
@@ -341,6 +370,18 @@ impl Setup {
         self.start_on(listeners, locals, app)
     }
 
+    /// Two workers with a listener between them, as they are in a server.
+    #[allow(dead_code, reason = "not for tests of a loop that runs the app")]
+    pub(crate) fn pair(board: &Board, start: impl Fn(Self) -> Server) -> (Server, Server) {
+        let address = "127.0.0.1:0".parse().unwrap();
+        let listener = Listener::bind(&address, &BindOptions::default()).unwrap();
+        let worker = |nr| {
+            let shared = Some((board.slot(nr), listener.try_clone().unwrap()));
+            start(Self { shared, ..Self::new() })
+        };
+        (worker(1), worker(2))
+    }
+
     /// Starts it with so many app threads.
     #[allow(dead_code, reason = "not for tests of a loop that runs the app")]
     pub(crate) fn start_pool(
@@ -350,7 +391,10 @@ impl Setup {
     ) -> Server {
         self.options.threads = threads;
         let bind = |address| Listener::bind(address, &BindOptions::default()).unwrap();
-        let listeners: Vec<Listener> = self.addresses.iter().map(bind).collect();
+        let listeners: Vec<Listener> = match &self.shared {
+            Some((_, listener)) => vec![listener.try_clone().unwrap()],
+            None => self.addresses.iter().map(bind).collect(),
+        };
         let locals = listeners.iter().map(|listener| listener.local().clone()).collect();
         let turns = Arc::new(Turns::default());
         let of_threads = Arc::clone(&turns);
@@ -398,13 +442,19 @@ impl Setup {
         serve: impl FnOnce(Context<'_>) -> io::Result<Left> + Send + 'static,
     ) -> Server {
         let (master, channel) = channel().unwrap();
-        let slot = Board::new(1).unwrap().slot(1);
+        let slot = match &self.shared {
+            Some((slot, _)) => slot.clone(),
+            None => Board::new(1).unwrap().slot(1),
+        };
         let (leaves, left) = mpsc::channel();
         let seat = slot.clone();
         let reopens = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&reopens);
         let entered = Arc::new(Mutex::new(Vec::new()));
         let entering = Arc::clone(&entered);
+        if self.options.threads > 1 {
+            turns.beats.set(slot.clone()).unwrap();
+        }
         if self.examined {
             answer_examinations(&slot, &channel).unwrap();
         }
@@ -503,7 +553,7 @@ impl Server {
 
     /// The request that the app is called for; empty: none.
     pub(crate) fn request(&self) -> String {
-        self.slot.lane(0).read().map(|running| running.request).unwrap_or_default()
+        self.slot.read().oldest().map(|running| running.request.clone()).unwrap_or_default()
     }
 
     /// Connects and asks for `/meeting`; the worker waits there now.
@@ -526,6 +576,13 @@ impl Server {
     #[track_caller]
     pub(crate) fn left(&self) -> Left {
         self.left.recv_timeout(PATIENCE).expect("the worker stays").unwrap()
+    }
+
+    /// Why the worker can't go on.
+    #[allow(dead_code, reason = "not for tests of a loop that runs the app")]
+    #[track_caller]
+    pub(crate) fn failed(&self) -> io::Error {
+        self.left.recv_timeout(PATIENCE).expect("the worker stays").unwrap_err()
     }
 
     /// Whether the worker is still there.
