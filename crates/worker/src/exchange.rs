@@ -54,14 +54,18 @@ pub(crate) fn catch_up<C: AsRef<[u8]>>(
 }
 
 /// Waits until the client takes more, or for the write timeout. The app isn't to blame for that, so
-/// its time doesn't count; but its whole thread waits, so the board is told again and again that it
+/// its time doesn't count; but if the loop waits too, the board is told again and again that it
 /// lives.
 fn wait_writable(client: &Client, around: &Surroundings, idle: &mut Idle<'_>) -> io::Result<()> {
     let options = &around.options;
     let deadline = options.write_timeout.map(|timeout| Monotonic::now() + timeout);
     loop {
         let now = Monotonic::now();
-        around.lane.progress(now);
+        if around.in_loop {
+            around.lane.progress(now);
+        } else {
+            around.lane.pause_request();
+        }
         let left = deadline.map_or(options.heartbeat, |deadline| deadline.since(now));
         let step = left.min(options.heartbeat);
         if left.is_zero() {

@@ -48,6 +48,8 @@ pub(crate) struct Surroundings {
     pub(crate) slot: BoardSlot,
     /// Where the app runs.
     pub(crate) lane: BoardLane,
+    /// Whether that is in the loop, which stands still meanwhile.
+    pub(crate) in_loop: bool,
     pub(crate) environ_names: Vec<String>,
     date: [u8; 29],
     dates: DateCache,
@@ -59,9 +61,10 @@ impl Surroundings {
         slot: BoardSlot,
         lane: BoardLane,
         environ_names: Vec<String>,
+        in_loop: bool,
     ) -> Self {
         let (date, dates) = ([b' '; 29], DateCache::new());
-        Self { options, slot, lane, environ_names, date, dates }
+        Self { options, slot, lane, in_loop, environ_names, date, dates }
     }
 
     /// Looks at the clock on the wall.
@@ -107,7 +110,7 @@ impl<A: Runs> Service<A> {
         let environ_names =
             access_log.as_ref().map(|log| log.environ_names().to_vec()).unwrap_or_default();
         let lane = slot.lane(0);
-        let around = Surroundings::new(options, slot, lane, environ_names);
+        let around = Surroundings::new(options, slot, lane, environ_names, A::INLINE);
         let now = Monotonic::now();
         let mut service = Self {
             app,

@@ -33,6 +33,8 @@ mod files;
 mod health;
 #[path = "serve/keep_alive.rs"]
 mod keep_alive;
+#[path = "serve/limits.rs"]
+mod limits;
 #[path = "serve/refusals.rs"]
 mod refusals;
 #[path = "serve/responses.rs"]

@@ -25,8 +25,10 @@ impl<C: AsRef<[u8]> + Send, R: Send> Loop<'_, Pool<C, R>> {
             self.turn_away_overdue();
         }
         self.release();
-        let free = u32::try_from(self.service.app.free()).unwrap_or(u32::MAX);
-        self.service.around.slot.set_free_threads(free);
+        let (pool, slot) = (&mut self.service.app, &self.service.around.slot);
+        let free = pool.free();
+        slot.set_free_threads(u32::try_from(free).unwrap_or(u32::MAX));
+        pool.siblings.look(slot, free == 0, Monotonic::now());
         Ok(())
     }
 
@@ -34,7 +36,6 @@ impl<C: AsRef<[u8]> + Send, R: Send> Loop<'_, Pool<C, R>> {
     fn take_back(&mut self) {
         let former = mem::take(&mut self.service.app.done);
         let mut done = self.service.app.shared.take_done(former);
-        self.service.app.running -= done.len();
         for Done { token, suspended, outcome } in done.drain(..) {
             let Some(key) = self.key(token) else { continue };
             let connection = &mut self.connections[key].connection;
@@ -82,12 +83,12 @@ impl<C: AsRef<[u8]> + Send, R: Send> Loop<'_, Pool<C, R>> {
 
     fn withdraw_overdue(&mut self, now: Monotonic) -> Option<Job<C, R>> {
         let service = &mut self.service;
-        if service.app.running <= service.app.threads {
+        if service.app.occupied() <= service.app.threads {
             return None;
         }
         let is_overdue = |job: &Job<C, R>| service.is_overdue(now.since(job.since));
         let job = service.app.shared.queue.withdraw_first(is_overdue)?;
-        service.app.running -= 1;
+        service.app.shared.leave();
         Some(job)
     }
 
@@ -133,7 +134,7 @@ impl<C: AsRef<[u8]> + Send, R: Send> Loop<'_, Pool<C, R>> {
                 let is_it = |job: &Job<C, R>| job.token == token && (job.waits || is_broken);
                 let withdrawn = queue.withdraw(is_it).is_some();
                 if withdrawn {
-                    self.service.app.running -= 1;
+                    self.service.app.shared.leave();
                 }
                 withdrawn
             }
@@ -182,7 +183,7 @@ impl<C: AsRef<[u8]> + Send, R: Send> Service<Pool<C, R>> {
     ) -> Next {
         let Suspended { head: bytes, response } = suspended;
         let mut storage = FieldStorage::new();
-        let limits = self.around.options.limits.clone();
+        let limits = self.around.options.limits;
         let head = parsed_before(&bytes, &mut storage, &limits);
         let more = !connection.buffer.is_empty();
         let wanted = self.turn_away(connection, &head, &bytes, response, waited, more);
@@ -201,7 +202,7 @@ impl<C: AsRef<[u8]> + Send, R: Send> Service<Pool<C, R>> {
             _ => mem::take(&mut connection.buffer),
         };
         let mut storage = FieldStorage::new();
-        let limits = self.around.options.limits.clone();
+        let limits = self.around.options.limits;
         let head = parsed_before(&bytes, &mut storage, &limits);
         let since = Monotonic::now();
         let mut response = self.response_to(&head, since, true);

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::thread::JoinHandleExt;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::{self, JoinHandle};
@@ -113,6 +114,8 @@ where
     if matches!(left, Ok(Left::Drained)) {
         main.while_idle(|| seats.into_iter().for_each(|seat| _ = seat.join()));
     }
+    // Nobody will run them.
+    while shared.queue.withdraw_first(|_| true).is_some() {}
     while let Some(rest) = shared.queue.take_rest() {
         main.finish(rest);
     }
@@ -139,7 +142,8 @@ where
     let mut seats = Vec::new();
     for index in 0..options.threads {
         let lane = slot.lane(index);
-        let around = Surroundings::new(options.clone(), slot.clone(), lane, environ_names.clone());
+        let around =
+            Surroundings::new(options.clone(), slot.clone(), lane, environ_names.clone(), false);
         let seat = Seat { index, shared: Arc::clone(shared), around, begins: begins.clone() };
         let enter = Arc::clone(&enter);
         let thread = thread::Builder::new().name(name(index)).stack_size(STACK);
@@ -148,6 +152,7 @@ where
                 format!("cannot start app thread {} of {}: {error}", index + 1, options.threads);
             io::Error::new(error.kind(), text)
         })?;
+        slot.lane(index).set_thread(thread.as_pthread_t());
         seats.push(thread);
     }
     drop(begins);

@@ -14,7 +14,7 @@
 //! through the queue, as a [`Job`], to an app thread, and comes back as [`Done`]: answered, or as far
 //! as the socket takes, and then the loop sends the rest. In the meantime the loop doesn't touch the
 //! connection's socket; it only remembers what epoll tells of it. So what the two share is the
-//! queue, the list of what is done, two flags, and the [`Transport`](crate::transport::Transport),
+//! queue, the list of what is done, a count, two flags, and the [`Transport`](crate::transport::Transport),
 //! which only one of them uses at a time and which is closed when both have let it go.
 //!
 //! The loop never waits for an app thread nor for the interpreter. What only Python can do at the
@@ -25,11 +25,12 @@ mod main_thread;
 mod queue;
 mod run;
 mod seat;
+mod siblings;
 mod sync;
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use ironhorn_unix::Monotonic;
@@ -43,6 +44,7 @@ use crate::response::Progress;
 pub use main_thread::{MainThread, run_on_threads};
 use queue::Queue;
 pub use seat::Seat;
+use siblings::Siblings;
 use sync::{Mutex, lock};
 
 /// An app on one of several threads. Its chunks outlive the thread's hold on the interpreter.
@@ -96,6 +98,9 @@ struct Shared<C, R> {
     done: Mutex<Vec<Done<C, R>>>,
     /// Wakes the loop; there before the first job is.
     waker: OnceLock<Waker>,
+    /// Requests that wait, and those that the app is busy with: what it has answered isn't among them
+    /// any more when its client can know of it.
+    occupied: AtomicUsize,
     /// No connection is kept any more.
     closing: AtomicBool,
     /// An app thread has panicked.
@@ -108,6 +113,7 @@ impl<C, R> Shared<C, R> {
             queue: Queue::new(threads),
             done: Mutex::new(Vec::new()),
             waker: OnceLock::new(),
+            occupied: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             failed: AtomicBool::new(false),
         }
@@ -116,6 +122,11 @@ impl<C, R> Shared<C, R> {
     fn set_waker(&self, registry: &Registry, token: Token) -> io::Result<()> {
         let waker = Waker::new(registry, token)?;
         self.waker.set(waker).map_err(|_| io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// One request less waits or is with the app.
+    fn leave(&self) {
+        self.occupied.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Gives a request back to the loop.
@@ -188,8 +199,6 @@ pub(crate) struct Pool<C, R> {
     threads: usize,
     /// Requests that may wait.
     queue: usize,
-    /// Requests that a thread has, or that wait for one.
-    running: usize,
     /// Connections that may be read again when there is room, in the order of their coming.
     held_back: VecDeque<HeldBack>,
     /// It is their turn.
@@ -198,6 +207,7 @@ pub(crate) struct Pool<C, R> {
     done: Vec<Done<C, R>>,
     /// Of times when nothing more was read.
     full: Episodes,
+    siblings: Siblings,
 }
 
 /// A connection that is held back.
@@ -212,7 +222,7 @@ impl<C, R> Pool<C, R> {
             shared,
             threads,
             queue,
-            running: 0,
+            siblings: Siblings::default(),
             held_back: VecDeque::new(),
             releasing: false,
             done: Vec::new(),
@@ -220,12 +230,17 @@ impl<C, R> Pool<C, R> {
         }
     }
 
+    /// How many requests wait or are with the app.
+    fn occupied(&self) -> usize {
+        self.shared.occupied.load(Ordering::Relaxed)
+    }
+
     fn has_room(&self) -> bool {
-        self.running < self.threads + self.queue
+        self.occupied() < self.threads + self.queue
     }
 
     /// How many threads have nothing to do.
     fn free(&self) -> usize {
-        self.threads.saturating_sub(self.running)
+        self.threads.saturating_sub(self.occupied())
     }
 }

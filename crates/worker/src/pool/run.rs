@@ -9,15 +9,12 @@ use ironhorn_http::{FieldStorage, Request as Head};
 use ironhorn_unix::Monotonic;
 use mio::{Registry, Token};
 
+use super::siblings::LOOKS;
 use super::{HeldBack, Job, Leftover, Pool};
 use crate::connection::{Phase, Suspended};
 use crate::event_loop::Loop;
 use crate::runs::{Complete, Runs};
 use crate::serve::{ConnectionOf, Next, Service};
-
-/// How long a worker that leaves new connections to its siblings doesn't look whether they still
-/// have a thread for them.
-const LEAVES: Duration = Duration::from_millis(10);
 
 impl<C: AsRef<[u8]> + Send, R: Send> Runs for Pool<C, R> {
     type Chunk = C;
@@ -43,7 +40,7 @@ impl<C: AsRef<[u8]> + Send, R: Send> Runs for Pool<C, R> {
         let suspended = Box::new(Suspended { head: bytes.to_vec(), response });
         let (token, client, unseen) =
             (connection.token, connection.client.clone(), !connection.served);
-        service.app.running += 1;
+        service.app.shared.occupied.fetch_add(1, Ordering::Relaxed);
         let job = Job { token, client, suspended, body, more, since, waits, unseen };
         service.app.shared.queue.push(job);
         connection.phase = Phase::WithApp;
@@ -59,7 +56,7 @@ impl<C: AsRef<[u8]> + Send, R: Send> Runs for Pool<C, R> {
     }
 
     fn waiting(&self) -> usize {
-        self.running.saturating_sub(self.threads) + self.held_back.len()
+        self.occupied().saturating_sub(self.threads) + self.held_back.len()
     }
 
     fn hold_back(&mut self, connection: &mut ConnectionOf<Self>) {
@@ -91,7 +88,7 @@ impl<C: AsRef<[u8]> + Send, R: Send> Runs for Pool<C, R> {
     fn sleep_at_most(service: &Service<Self>, now: Monotonic) -> Option<Duration> {
         let pool = &service.app;
         let overdue = service.around.options.queue_timeout.and_then(|timeout| {
-            let queued = if pool.running > pool.threads {
+            let queued = if pool.occupied() > pool.threads {
                 pool.shared.queue.look_at_first(|job| job.since)
             } else {
                 None
@@ -101,12 +98,12 @@ impl<C: AsRef<[u8]> + Send, R: Send> Runs for Pool<C, R> {
             let first = queued.into_iter().chain(held_back).min()?;
             Some((first + timeout).since(now) + Duration::from_millis(1))
         });
-        let leaves = Self::leaves_accepting(service).then_some(LEAVES);
-        overdue.into_iter().chain(leaves).min()
+        let looks = pool.siblings.take_connections().then_some(LOOKS);
+        overdue.into_iter().chain(looks).min()
     }
 
     fn leaves_accepting(service: &Service<Self>) -> bool {
-        service.app.free() == 0 && service.around.slot.has_free_sibling()
+        service.app.siblings.take_connections()
     }
 
     /// What chunks of the app's it held is freed when a thread comes by the interpreter next, which

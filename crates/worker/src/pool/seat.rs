@@ -96,6 +96,7 @@ impl<C: AsRef<[u8]> + Send, R: Send> Seat<C, R> {
         let now = Monotonic::now();
         if (unseen || now.since(since) >= FRESH) && client.stream.is_hung_up() {
             log::debug!(peer:? = client.sender.peer; "client gone before its request was run");
+            self.shared.leave();
             self.shared.give_back(Done { token, suspended, outcome: Outcome::Left });
             return None;
         }
@@ -112,6 +113,7 @@ impl<C: AsRef<[u8]> + Send, R: Send> Seat<C, R> {
             // What the app answered goes nowhere; dropping it closes it.
             drop(reply);
             let progress = response.cut(Cut::Expired);
+            self.shared.leave();
             self.give_back(token, suspended, progress);
             return None;
         }
@@ -126,6 +128,7 @@ impl<C: AsRef<[u8]> + Send, R: Send> Seat<C, R> {
             }
             reply => {
                 let reply = reply.map_rest(|rest| Leftover::new(A::leave(rest), &self.shared));
+                self.shared.leave();
                 Some(Answered { token, client, suspended, reply })
             }
         }
@@ -154,6 +157,7 @@ impl<C: AsRef<[u8]> + Send, R: Send> Seat<C, R> {
                 Err(_) => response.cut(Cut::ClientGone),
             };
         }
+        self.shared.leave();
         // What the socket hasn't taken of the last chunk is the loop's to send.
         let response = response.map_rest(|rest| Leftover::new(A::leave(rest), &self.shared));
         self.give_back(token, Box::new(Suspended { head, response }), progress);

@@ -153,9 +153,7 @@ fn a_stream_holds_its_thread_and_never_runs_ahead() {
     reader.get("/stream").head();
     let seen = || made.load(Ordering::SeqCst);
     let before = std::cell::Cell::new(usize::MAX);
-    server.wait_until("the stream stands still", || {
-        before.replace(seen()) == seen() && seen() > 0
-    });
+    server.wait_until("the stream stands still", || before.replace(seen()) == seen() && seen() > 0);
     assert!(seen() < 40, "{} MiB were made that nobody has read", seen());
     assert_eq!(server.connect().get("/").response().text(), "/ ");
     let before = seen();
@@ -190,7 +188,7 @@ fn what_the_queue_has_no_room_for_is_not_read() {
     // The loop is not held up, and answers what is its own to answer.
     let mut health = server.connect();
     assert_eq!(health.get("/health").response().text(), "ready\n");
-    assert!(!others[4].hears_within(Duration::ZERO));
+    assert!(!others[4].hears_within(Duration::from_millis(1)));
 
     let sender = std::thread::spawn(move || {
         upload.send(vec![b'u'; 64 << 20]);
@@ -227,16 +225,16 @@ fn who_waits_too_long_is_turned_away() {
     server.wait_for_connections(3);
     let mut held_back = server.connect();
     held_back.get("/back");
-    for (client, is_kept) in [(&mut queued, true), (&mut upload, true), (&mut held_back, false)] {
+    for client in [&mut queued, &mut upload, &mut held_back] {
         let response = client.response();
         assert_eq!((response.status, response.text()), (503, "Service Unavailable\n"));
         assert_eq!(response.field("Retry-After"), Some("1"));
-        assert_eq!(response.field("Connection"), (!is_kept).then_some("close"));
     }
     assert_eq!(calls.load(Ordering::SeqCst), 1);
     door.open();
     assert_eq!(first.response().text(), "/wait ");
     assert_eq!(queued.get("/again").response().text(), "/again ");
+    drop(held_back);
     server.stop();
     let log = fs::read_to_string(&path).unwrap();
     let mut lines: Vec<&str> = log.lines().collect();
@@ -250,14 +248,15 @@ fn who_waits_too_long_is_turned_away() {
 #[test]
 fn who_has_left_while_waiting_is_not_run() {
     let directory = tempfile::tempdir().unwrap();
-    let (door, calls) = (Door::default(), Arc::default());
     for setup in [Setup::new(), Setup::new().unix(directory.path())] {
+        let (door, calls) = (Door::default(), Arc::default());
         let setup = setup.options(|options| options.queue = 3);
         let server = setup.start_pool(1, doorkeeper(&door, &calls));
-        let before = calls.load(Ordering::SeqCst);
         let mut first = hold(&server, &calls, "/wait");
         let mut leaving: Vec<Client> = (0..4).map(|_| server.connect()).collect();
-        leaving.iter_mut().for_each(|client| drop(client.get("/leaves")));
+        for client in &mut leaving {
+            client.get("/leaves");
+        }
         server.wait_for_connections(5);
         leaving[0].half_close();
         drop(leaving);
@@ -267,7 +266,7 @@ fn who_has_left_while_waiting_is_not_run() {
         door.open();
         assert_eq!(first.response().text(), "/wait ");
         assert_eq!(waits.response().text(), "/waits ");
-        assert_eq!(calls.load(Ordering::SeqCst), before + 2);
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
         server.stop();
     }
 }
