@@ -14,8 +14,8 @@ use crate::kind::{
     CipherSuite, ClientCertificates, Control, ControlSocket, FieldName, FileName, FilePath, Form,
     ForwardedFor, Forwarding, HeaderMap, Listen, Log, LogFile, LogFormat, LogLevel, Many, Mount,
     Octal, One, Optional, Pair, Pairing, Peers, Protocol, ProxyProtocol, Routes, Seconds,
-    SecondsOrOff, StaticMap, Suite, Switch, Symlinks, Text, Threads, TlsVersion, UrlPath, Whole,
-    WholeOrOff, WorkerCount,
+    SecondsOrOff, StaticMap, Suite, Switch, Symlinks, Text, TlsVersion, UrlPath, Whole, WholeOrOff,
+    WorkerCount,
 };
 
 /// A day: a longer wait than that is a mistake in the unit.
@@ -278,10 +278,20 @@ settings! {
 
         /// How many threads of a worker run the application.
         ///
-        /// This version supports one; another number is refused.
-        threads: usize = One(Threads) => {
+        /// With one, the worker runs one request at a time, at the least cost. More are for
+        /// applications that wait for databases or other servers, and have to be safe to
+        /// be called by several threads at once. See docs/threads.md.
+        threads: usize = One(Whole { min: 1, max: 256 }) => {
             value: "NUMBER",
             default: &["1"],
+        }
+
+        /// How many complete requests wait in a worker for one of its `threads`.
+        ///
+        /// Beyond that it reads no further ones. Without a number, four for each thread.
+        /// With one thread nothing waits there, but in the kernel.
+        queue: Option<usize> = Optional(Whole { min: 1, max: 65_536 }) => {
+            value: "NUMBER",
         }
 
         /// How many connections a worker holds at most.
@@ -370,6 +380,17 @@ settings! {
             value: "SECONDS",
             short: Some('t'),
             default: &["30"],
+        }
+
+        /// How long a request may wait for a thread; 0 for no limit.
+        ///
+        /// One that has waited longer is answered with 503 and `Retry-After`, and the
+        /// application doesn't see it. With `threads: 1` requests wait in the kernel, where
+        /// their time isn't known, so that it catches those only that are known to have
+        /// waited for others.
+        queue_timeout: Option<Duration> = One(SecondsOrOff { max: DAY }) => {
+            value: "SECONDS",
+            default: &["0"],
         }
 
         /// How long requests may take to finish when a worker is to end.

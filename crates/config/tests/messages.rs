@@ -77,8 +77,8 @@ fn value_that_is_not_allowed() {
         r#"ironhorn.yaml:2: header_timeout: found "0", expected a number of seconds from 0.001 to 86400"#,
     );
     yaml(
-        "threads: 4\n",
-        r#"ironhorn.yaml:2: threads: found "4", expected 1: more than one thread in a worker is not supported in this version"#,
+        "threads: 300\n",
+        r#"ironhorn.yaml:2: threads: found "300", expected a number from 1 to 256"#,
     );
     yaml(
         "capture_output: yes\n",

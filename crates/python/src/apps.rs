@@ -1,5 +1,6 @@
 //! The apps of a worker, and which one answers a request.
 
+use ironhorn_worker::Request;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -38,15 +39,26 @@ impl<'py> Apps<'py> {
         Ok(apps)
     }
 
-    /// Which app answers `path`, as it came.
-    pub(crate) fn find(&mut self, path: &[u8]) -> Option<Chosen> {
-        if !self.mounted.is_empty() {
-            let path = percent_decode(path, &mut self.scratch).unwrap_or(path);
-            if let Some(nr) = self.mounted.iter().position(|(mount, _)| mount.has(path)) {
-                return Some(Chosen::Mounted(nr));
-            }
+    /// Which app answers a request.
+    pub(crate) fn find(&mut self, request: &Request<'_>) -> Option<Chosen> {
+        if self.mounted.is_empty() {
+            return self.choose(b"");
         }
-        self.root.is_some().then_some(Chosen::Root)
+        // What will be PATH_INFO if it isn't for a mount.
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let path = request.forwarded.path.unwrap_or(request.head.path());
+        let chosen = match request.sender.variables.get("PATH_INFO") {
+            Some(path) => self.choose(path),
+            None => self.choose(percent_decode(path, &mut scratch).unwrap_or(path)),
+        };
+        self.scratch = scratch;
+        chosen
+    }
+
+    /// Which app answers a decoded path.
+    fn choose(&self, path: &[u8]) -> Option<Chosen> {
+        let mounted = self.mounted.iter().position(|(mount, _)| mount.has(path));
+        mounted.map(Chosen::Mounted).or(self.root.is_some().then_some(Chosen::Root))
     }
 
     pub(crate) fn app(&self, chosen: Chosen) -> &Bound<'py, PyAny> {
@@ -87,11 +99,6 @@ impl<'py> Mount<'py> {
         matches!(path.strip_prefix(&self.prefix[..]), Some([] | [b'/', ..]))
     }
 
-    /// The part of a decoded path that is left for `PATH_INFO`.
-    pub(crate) fn rest<'a>(&self, path: &'a [u8]) -> &'a [u8] {
-        path.strip_prefix(&self.prefix[..]).unwrap_or(path)
-    }
-
     /// `SCRIPT_NAME`
     pub(crate) fn script_name(&self) -> &Bound<'py, PyString> {
         &self.script_name
@@ -113,14 +120,15 @@ mod tests {
                 )
                 .unwrap()
             };
-            let mut apps = loaded(&[("/a", "a"), ("", "root"), ("/a/b", "ab"), ("/é x", "é")]);
-            let mut found = |path: &str| {
+            let apps = loaded(&[("/a", "a"), ("", "root"), ("/a/b", "ab"), ("/é x", "é")]);
+            let found = |path: &str| {
                 let mut scratch = Vec::new();
                 let decoded =
                     percent_decode(path.as_bytes(), &mut scratch).unwrap_or(path.as_bytes());
-                let chosen = apps.find(path.as_bytes()).unwrap();
+                let chosen = apps.choose(decoded).unwrap();
                 let (app, mount) = (apps.app(chosen), apps.mount(chosen));
-                let rest = mount.map_or(decoded, |mount| mount.rest(decoded));
+                let prefix: &[u8] = mount.map_or(b"", |mount| &mount.prefix);
+                let rest = decoded.strip_prefix(prefix).unwrap();
                 let name = mount.map_or_else(String::new, |mount| mount.script_name().to_string());
                 format!("{app} {name:?} {:?}", String::from_utf8_lossy(rest))
             };
@@ -141,11 +149,10 @@ mod tests {
             ] {
                 assert_eq!(found(path), expected, "{path}");
             }
-            let mut apps = loaded(&[("/a", "a")]);
-            assert!(apps.find(b"/").is_none() && apps.find(b"/ab").is_none());
-            assert!(apps.find(b"/a").is_some());
-            let mut apps = Apps::from(app("only"));
-            assert_eq!(apps.find(b"/a"), Some(Chosen::Root));
+            let apps = loaded(&[("/a", "a")]);
+            assert!(apps.choose(b"/").is_none() && apps.choose(b"/ab").is_none());
+            assert!(apps.choose(b"/a").is_some());
+            assert_eq!(Apps::from(app("only")).choose(b"/a"), Some(Chosen::Root));
         });
     }
 }

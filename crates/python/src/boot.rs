@@ -24,11 +24,15 @@ use crate::generation::{self, open_access_log, open_access_log_or_none};
 use crate::hooks::{Hooks, WorkerHooks};
 use crate::host::{heartbeat, show_worker};
 use crate::stacks::{self, Crashes};
+use crate::threads::{Main, Plan};
 use crate::watch::loaded as watch;
 use crate::{boot_errors, daemon, forks, logging, static_files, traceback, trust};
 
 /// How long a worker that can't boot waits for the one that says why.
 const REPORT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many requests wait for each thread, unless the setting `queue` says another number.
+const QUEUE_A_THREAD: usize = 4;
 
 /// What a zygote has loaded, for its workers.
 pub(crate) struct Preloaded {
@@ -138,15 +142,13 @@ fn serve(
     })?;
     let options = GatewayOptions {
         multiprocess: settings.workers > 1,
+        multithread: settings.threads > 1,
         header_map: header_map(settings.header_map),
         visible: trust::visible(settings),
         listeners: entrances.iter().map(|entrance| entrance.listener.local().clone()).collect(),
         lane: slot.lane(0),
     };
-    let gateway = Apps::new(loaded)
-        .and_then(|apps| Gateway::new(py, apps, &options))
-        .map_err(|error| give_up(py, &error, "cannot set up the gateway"))?
-        .with_hooks(hooks.around_requests());
+    let cannot_set_up = |error: PyErr| give_up(py, &error, "cannot set up the gateway");
     let requests = slot.clone();
     let context = Context {
         options: Options { static_files: static_files.map(Arc::new), ..worker_options(settings) },
@@ -164,7 +166,18 @@ fn serve(
             }
         },
     };
-    let left = ironhorn_worker::run(context, gateway);
+    let left = if options.multithread {
+        let mut main = Main::new(py, hooks.around_requests()).map_err(cannot_set_up)?;
+        let apps = loaded.into_iter().map(|(prefix, app)| (prefix, app.unbind())).collect();
+        let (slot, hooks) = (requests.clone(), hooks.for_thread());
+        let plan = Plan { apps, options, slot, hooks };
+        ironhorn_worker::run_on_threads(context, &mut main, move |seat| plan.enter(seat))
+    } else {
+        let gateway = Apps::new(loaded)
+            .and_then(|apps| Gateway::new(py, apps, &options))
+            .map_err(cannot_set_up)?;
+        ironhorn_worker::run(context, gateway.with_hooks(hooks.around_requests()))
+    };
     if matches!(left, Ok(Left::Quit)) {
         hooks.worker_int();
     }
@@ -311,6 +324,9 @@ fn worker_options(settings: &Settings) -> Options {
         server: "ironhorn".to_owned(),
         heartbeat: heartbeat(settings.timeout),
         max_requests: settings.max_requests.map(|least| drawn(least, settings.max_requests_jitter)),
+        threads: settings.threads,
+        queue: settings.queue.unwrap_or(settings.threads * QUEUE_A_THREAD),
+        queue_timeout: settings.queue_timeout,
         health_path: settings.health_path.clone(),
         static_files: None,
         uwsgi_allow_from: settings.uwsgi_allow_from.iter().copied().collect(),

@@ -140,13 +140,6 @@ impl<'py> Environs<'py> {
         let forwarded = &request.forwarded;
         let path = forwarded.path.unwrap_or(head.path());
         let path = percent_decode(path, &mut self.scratch).unwrap_or(path);
-        let path = match mount {
-            Some(mount) => {
-                environ.set_item(intern!(py, "SCRIPT_NAME"), mount.script_name())?;
-                mount.rest(path)
-            }
-            None => path,
-        };
         environ.set_item(intern!(py, "PATH_INFO"), latin1(py, path)?)?;
         let target = latin1(py, head.target.as_bytes())?;
         environ.set_item(intern!(py, "RAW_URI"), &target)?;
@@ -176,6 +169,9 @@ impl<'py> Environs<'py> {
         if !forwarded.is_silent() {
             let host = self.names.known(known::HOST);
             forwarded::set(&environ, forwarded, request.sender.secure, host, &mut self.scratch)?;
+        }
+        if let Some(mount) = mount {
+            enter(&environ, mount)?;
         }
         Ok(environ)
     }
@@ -293,6 +289,20 @@ fn set_tls(environ: &Bound<'_, PyDict>, tls: &TlsFacts) -> PyResult<()> {
     let subject = latin1(py, client.subject.as_bytes())?;
     environ.set_item(intern!(py, "SSL_CLIENT_S_DN"), subject)?;
     environ.set_item(intern!(py, "SSL_CLIENT_CERT"), latin1(py, client.pem.as_bytes())?)
+}
+
+/// Moves where an app is mounted from PATH_INFO to SCRIPT_NAME, behind what a proxy has put there.
+fn enter(environ: &Bound<'_, PyDict>, mount: &Mount<'_>) -> PyResult<()> {
+    let py = environ.py();
+    let (script_name, path_info) = (intern!(py, "SCRIPT_NAME"), intern!(py, "PATH_INFO"));
+    if let Some(before) = environ.get_item(script_name)? {
+        environ.set_item(script_name, before.add(mount.script_name())?)?;
+    }
+    if let Some(path) = environ.get_item(path_info)? {
+        let rest = path.call_method1(intern!(py, "removeprefix"), (mount.script_name(),))?;
+        environ.set_item(path_info, rest)?;
+    }
+    Ok(())
 }
 
 /// SERVER_NAME and SERVER_PORT of a request that came by a unix socket. `usual` is the port that

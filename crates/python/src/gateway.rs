@@ -13,11 +13,13 @@ use std::rc::Rc;
 
 use ironhorn_unix::{BoardLane, Local};
 use ironhorn_worker::{Application, Body, Chunks, Exchange, Reply, Request};
-use pyo3::exceptions::{PyAssertionError, PyValueError};
+use pyo3::exceptions::PyAssertionError;
 use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::apps::{Apps, Chosen};
+use crate::client_disconnected::ClientDisconnected;
+use crate::ending::UnboundEnding;
 use crate::environ::{Constants, EnvironError, Environs, HeaderMap, Visible};
 use crate::errors::ErrorStream;
 use crate::extend_timeout::ExtendTimeout;
@@ -25,7 +27,7 @@ use crate::file_wrapper::FileWrapper;
 use crate::forks;
 use crate::hooks::RequestHooks;
 use crate::input::{Input, Inputs};
-use crate::interrupts::Interrupts;
+use crate::interrupts::{self, Interrupts};
 use crate::response_body::{Chunk, ResponseBody, known_chunks};
 use crate::slots::Slots;
 use crate::traceback;
@@ -35,6 +37,8 @@ use crate::traceback;
 pub(crate) struct GatewayOptions {
     /// Whether other workers may run the app at the same time: `wsgi.multiprocess`.
     pub(crate) multiprocess: bool,
+    /// Whether other threads of the worker may: `wsgi.multithread`.
+    pub(crate) multithread: bool,
     /// What becomes of fields whose name has an underscore.
     pub(crate) header_map: HeaderMap,
     /// Which fields are hidden from the app.
@@ -73,7 +77,9 @@ impl<'py> Gateway<'py> {
             file_wrapper: py.get_type::<FileWrapper>().into_any(),
             empty_input: inputs.empty().as_any().clone(),
             extend_timeout: Bound::new(py, ExtendTimeout::new(options.lane.clone()))?.into_any(),
+            client_disconnected: Bound::new(py, ClientDisconnected)?.into_any(),
             multiprocess: options.multiprocess,
+            multithread: options.multithread,
         };
         let GatewayOptions { listeners, header_map, visible, .. } = options;
         let environs = Environs::new(py, listeners, *header_map, visible.clone(), &constants)?;
@@ -85,13 +91,18 @@ impl<'py> Gateway<'py> {
             errors,
             slots: Slots::new(),
             hooks: None,
-            interrupts: watch_signals(py)?,
+            interrupts: if options.multithread { None } else { Interrupts::watch_here(py)? },
         })
     }
 
     /// Calls these around each request.
     pub(crate) fn with_hooks(self, hooks: Option<Rc<RequestHooks<'py>>>) -> Self {
         Self { hooks, ..self }
+    }
+
+    /// Ends a response that another thread has left.
+    pub(crate) fn finish(&self, rest: UnboundEnding) {
+        rest.finish(&self.errors, self.hooks.as_ref());
     }
 
     /// Picks the app and gets everything ready that it is called with.
@@ -101,7 +112,7 @@ impl<'py> Gateway<'py> {
         body: Body,
     ) -> Result<(Chosen, ResponseBody<'py>), Unprepared> {
         let py = self.py;
-        let chosen = self.apps.find(request.head.path()).ok_or(Unprepared::NoApp)?;
+        let chosen = self.apps.find(request).ok_or(Unprepared::NoApp)?;
         let content_length = match &body {
             Body::Empty => 0,
             Body::Memory(content) => content.len() as u64,
@@ -188,26 +199,7 @@ impl<'py> Application for Gateway<'py> {
     }
 
     fn interrupted(&mut self) {
-        if let Some(interrupts) = &mut self.interrupts {
-            interrupts.clear();
-        }
-        if let Err(error) = self.py.check_signals() {
-            let traceback = traceback::render(self.py, &error);
-            log::error!(traceback; "signal handler failed");
-        }
-    }
-}
-
-/// Signals reach Python code on the main thread only. CPython alone knows which one that is: the
-/// module `threading` takes the one that has imported it for it.
-fn watch_signals(py: Python<'_>) -> PyResult<Option<Interrupts<'_>>> {
-    match Interrupts::watch(py) {
-        Ok(interrupts) => Ok(Some(interrupts)),
-        Err(error) if error.is_instance_of::<PyValueError>(py) => {
-            log::debug!(error:%; "signal handlers of the app wait for a request");
-            Ok(None)
-        }
-        Err(error) => Err(error),
+        interrupts::run_handlers(self.py, self.interrupts.as_mut());
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 use std::ffi::CStr;
+use std::os::fd::RawFd;
 
 use ironhorn_http::{FieldStorage, Limits, ResponseHead};
 use ironhorn_unix::Peer;
-use ironhorn_worker::{Exchange, Forwarded, Gone, Request, Sender};
+use ironhorn_worker::{Exchange, Forwarded, Gone, Idle, Request, Sender};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -34,7 +35,7 @@ impl Exchange for FakeExchange {
         Ok(())
     }
 
-    fn write(&mut self, data: &[u8]) -> Result<(), Gone> {
+    fn write_idling(&mut self, data: &[u8], _: &mut Idle<'_>) -> Result<(), Gone> {
         if self.gone {
             return Err(Gone);
         }
@@ -49,6 +50,10 @@ impl Exchange for FakeExchange {
 
     fn head_sent(&self) -> bool {
         self.head_sent
+    }
+
+    fn connection(&self) -> RawFd {
+        -1
     }
 
     fn environ_atoms(&self) -> &[String] {

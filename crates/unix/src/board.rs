@@ -219,6 +219,7 @@ impl BoardSlot {
         slot.connections.store(0, Relaxed);
         slot.heartbeat.store(0, Relaxed);
         slot.leaving.store(0, Relaxed);
+        slot.free.store(0, Relaxed);
         slot.asked.store(0, Relaxed);
         slot.examined.store(0, Relaxed);
         self.used().iter().for_each(LaneMemory::reset);
@@ -288,6 +289,40 @@ impl BoardSlot {
     /// Says how many connections are open.
     pub fn set_connections(&self, connections: u32) {
         self.memory().connections.store(connections, Relaxed);
+    }
+
+    /// Says how many threads could run another request at once; for a worker that takes connections
+    /// also while none could.
+    pub fn set_free_threads(&self, threads: u32) {
+        self.memory().free.store(threads, Relaxed);
+    }
+
+    /// Whether there is another worker that takes connections.
+    pub fn has_sibling(&self) -> bool {
+        self.siblings().next().is_some()
+    }
+
+    /// How many requests the other workers have answered, of those that take connections.
+    pub fn answered_by_siblings(&self) -> u64 {
+        self.siblings().map(|sibling| sibling.requests()).fold(0, u64::wrapping_add)
+    }
+
+    fn siblings(&self) -> impl Iterator<Item = Self> {
+        let others = (0..=self.mapping.capacity).filter(|&nr| nr != self.nr);
+        others.map(|nr| Self { mapping: Arc::clone(&self.mapping), nr }).filter(|sibling| {
+            State::from_word(sibling.memory().state.load(Relaxed)) == State::Ready
+        })
+    }
+
+    /// Whether another worker takes connections and has said that it could run a request at once.
+    pub fn has_free_sibling(&self) -> bool {
+        self.siblings().any(|sibling| sibling.memory().free.load(Relaxed) > 0)
+    }
+
+    /// The threads of its lanes that have said so, as [`BoardLane::set_thread`] has it.
+    pub fn threads(&self) -> impl Iterator<Item = (usize, u64)> {
+        let threads = self.used().iter().map(LaneMemory::thread).enumerate();
+        threads.filter(|&(_, thread)| thread != 0)
     }
 
     /// Requests answered since the slot was reset.
@@ -361,6 +396,8 @@ struct SlotMemory {
     leaving: AtomicU32,
     /// How many lanes were taken.
     lanes: AtomicU32,
+    /// How many threads could run another request.
+    free: AtomicU32,
     /// Examinations that were asked for, and that are done.
     asked: AtomicU32,
     examined: AtomicU32,
@@ -472,6 +509,27 @@ mod tests {
         assert_eq!((slot.asked(), slot.examined()), (0, 0));
         assert_eq!(slot.read(), empty);
         assert_eq!(slot.lane(7).read(), None);
+    }
+
+    #[test]
+    fn a_sibling_is_free_while_it_serves_and_says_so() {
+        let board = Board::new(2).unwrap();
+        let (one, other) = (board.slot(1), board.slot(2));
+        one.set_state(State::Ready);
+        one.set_free_threads(3);
+        assert!(!one.has_free_sibling() && !one.has_sibling(), "it is none of its own");
+        other.set_free_threads(1);
+        assert!(!one.has_free_sibling(), "it is booting");
+        other.set_state(State::Ready);
+        assert!(one.has_free_sibling() && other.has_free_sibling());
+        other.set_free_threads(0);
+        assert!(!one.has_free_sibling() && one.has_sibling());
+        other.lane(1).end_request();
+        one.lane(0).end_request();
+        assert_eq!(one.answered_by_siblings(), 1);
+        one.reset();
+        one.set_state(State::Ready);
+        assert!(!other.has_free_sibling());
     }
 
     #[test]

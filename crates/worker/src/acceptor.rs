@@ -118,6 +118,7 @@ impl Acceptor {
                     sender: Sender::new(peer, stream.is_tls()),
                     stream: Arc::new(stream),
                     protocol: protocol.clone(),
+                    key: 0,
                     listener: index,
                     trusted: false,
                 })

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use ironhorn_http::ResponseHead;
 use ironhorn_http::uwsgi::Variables;
@@ -125,6 +125,9 @@ pub enum Body {
     },
 }
 
+/// Calls what waits, without holding the interpreter.
+pub type Idle<'a> = dyn FnMut(&mut (dyn FnMut() + Send)) + 'a;
+
 /// What an app may do to its client while it is being called.
 pub trait Exchange {
     /// The response head, to be filled before [`Application::call`] returns.
@@ -136,13 +139,21 @@ pub trait Exchange {
 
     /// Sends the head if it isn't out yet, then `data`: PEP 3333's `write()`. Waits for a slow
     /// client, within the write timeout.
-    fn write(&mut self, data: &[u8]) -> Result<(), Gone>;
+    fn write(&mut self, data: &[u8]) -> Result<(), Gone> {
+        self.write_idling(data, &mut |wait| wait())
+    }
+
+    /// Like [`write`](Self::write), with all waiting done in `idle`: for who holds what others need.
+    fn write_idling(&mut self, data: &[u8], idle: &mut Idle<'_>) -> Result<(), Gone>;
 
     /// The connection is not kept after this response.
     fn close_after(&mut self);
 
     /// Whether the head has been handed to the kernel.
     fn head_sent(&self) -> bool;
+
+    /// The client's socket, for who wants to know whether the client is still there.
+    fn connection(&self) -> RawFd;
 
     /// Names of environ keys that the access log wants, for `%({name}e)s`.
     fn environ_atoms(&self) -> &[String];
@@ -184,6 +195,20 @@ pub enum Reply<C, S> {
     },
     /// The app raised: 500 if no head was sent, else the connection is cut.
     Failed,
+}
+
+impl<C, S> Reply<C, S> {
+    /// The same reply with another kind of rest.
+    pub(crate) fn map_rest<T>(self, map: impl FnOnce(S) -> T) -> Reply<C, T> {
+        match self {
+            Self::Complete(chunks) => Reply::Complete(chunks),
+            Self::Stream { first, rest } => Reply::Stream { first, rest: map(rest) },
+            Self::File { file, offset, length, rest } => {
+                Reply::File { file, offset, length, rest: map(rest) }
+            }
+            Self::Failed => Reply::Failed,
+        }
+    }
 }
 
 /// The chunks of a body that is known as a whole.

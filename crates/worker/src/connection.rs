@@ -9,12 +9,15 @@
 //! ```
 //!
 //! A request that comes in one piece and whose response the socket takes at once passes from
-//! `Head` to `Head` without leaving anything here.
+//! `Head` to `Head` without leaving anything here. With a pool of app threads it passes through
+//! `WithApp`, and comes back when a thread has answered, or has answered as far as the socket takes.
 
+use std::mem;
 use std::sync::Arc;
 
 use ironhorn_http::proxy::Versions;
 use ironhorn_unix::{Answer, Monotonic};
+use mio::Token;
 
 use crate::Protocol;
 use crate::application::Sender;
@@ -24,13 +27,15 @@ use crate::timers::Timeout;
 use crate::transport::Transport;
 
 /// Who is at the other end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Client {
     pub(crate) stream: Arc<Transport>,
     /// What is known of its requests before they come.
     pub(crate) sender: Sender,
     /// What it is to speak.
     pub(crate) protocol: Protocol,
+    /// Where the loop holds its connection.
+    pub(crate) key: u32,
     /// Index of the listener it came by.
     pub(crate) listener: usize,
     /// Whether it is a proxy whose word on its requests is taken.
@@ -43,7 +48,7 @@ impl Client {
         match self.stream.direct() {
             Some(connection) => Answer::Direct { connection, is_head },
             // A signal handler can't encrypt.
-            None => Answer::ByLoop { token: 0 },
+            None => Answer::ByLoop { token: self.key << 1 | u32::from(is_head) },
         }
     }
 
@@ -77,6 +82,8 @@ pub(crate) struct Connection<C, S> {
     pub(crate) served: bool,
     /// A new wait begins even if its class is the one that is armed.
     pub(crate) restart_timer: bool,
+    /// What the loop knows it by.
+    pub(crate) token: Token,
 }
 
 #[derive(Debug)]
@@ -87,6 +94,13 @@ pub(crate) enum Phase<C, S> {
     Head,
     /// The body is on its way.
     Body(Box<Upload>),
+    /// The request is an app thread's, or waits for one; the loop leaves the socket alone.
+    WithApp,
+    /// What it has sent, or is about to, can't be run at present: nothing more is read until it can.
+    HeldBack {
+        /// A body that was on its way.
+        upload: Option<Box<Upload>>,
+    },
     /// The response waits for the socket or for its turn.
     Responding(Box<Suspended<C, S>>),
     /// Nothing more is sent; what the client still sends is thrown away so that the last response
@@ -105,7 +119,7 @@ pub(crate) struct Suspended<C, S> {
 }
 
 impl<C, S> Connection<C, S> {
-    pub(crate) fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client, token: Token) -> Self {
         Self {
             client,
             http: ironhorn_http::Connection::new(),
@@ -115,10 +129,11 @@ impl<C, S> Connection<C, S> {
             read_closed: false,
             served: false,
             restart_timer: false,
+            token,
         }
     }
 
-    /// What it waits for if nothing can be done now.
+    /// What of its client it waits for if nothing can be done now.
     pub(crate) fn awaits(&self) -> Timeout {
         match &self.phase {
             Phase::Head if !self.client.stream.is_established() => Timeout::Handshake,
@@ -127,12 +142,20 @@ impl<C, S> Connection<C, S> {
             Phase::Body(_) => Timeout::Body,
             Phase::Responding(_) => Timeout::Write,
             Phase::Lingering { .. } => Timeout::Linger,
+            Phase::WithApp | Phase::HeldBack { .. } => {
+                unreachable!("invariant: its client isn't waited for")
+            }
         }
     }
 
     /// Whether what the client sends is of interest now.
     pub(crate) fn reads(&self) -> bool {
-        !matches!(self.phase, Phase::Responding(_))
+        !matches!(self.phase, Phase::Responding(_)) && !self.waits_for_app()
+    }
+
+    /// Whether its request is an app thread's, or waits for one or for a place among those that do.
+    pub(crate) fn waits_for_app(&self) -> bool {
+        matches!(self.phase, Phase::WithApp | Phase::HeldBack { .. })
     }
 
     /// Whether it waits for a request of which nothing has come.
@@ -142,6 +165,15 @@ impl<C, S> Connection<C, S> {
 
     pub(crate) fn is_lingering(&self) -> bool {
         matches!(self.phase, Phase::Lingering { .. })
+    }
+
+    /// What was held back is read on.
+    pub(crate) fn resume_phase(&mut self) {
+        self.phase = match mem::replace(&mut self.phase, Phase::Head) {
+            Phase::HeldBack { upload: Some(upload) } => Phase::Body(upload),
+            Phase::HeldBack { upload: None } => Phase::Head,
+            other => other,
+        };
     }
 
     /// The response is sent: the next request may come.

@@ -8,11 +8,11 @@
 use ironhorn_http::Request as Head;
 use ironhorn_unix::Monotonic;
 
-use crate::application::Application;
+use crate::runs::Runs;
 use crate::serve::{ConnectionOf, Next, Service};
 use crate::trust::Believed;
 
-impl<A: Application> Service<A> {
+impl<A: Runs> Service<A> {
     /// Whether a request is the loop's to answer.
     pub(crate) fn is_health_check(&self, head: &Head<'_, '_>) -> bool {
         let Some(path) = &self.around.options.health_path else { return false };

@@ -22,14 +22,17 @@ mod exchange;
 mod file;
 mod health;
 mod output;
+mod overload;
 mod pace;
 mod packet;
+mod pool;
 mod proxied;
 mod redirect;
 mod refuse;
 mod respond;
 mod response;
 mod room;
+mod runs;
 mod serve;
 mod static_files;
 mod timers;
@@ -46,10 +49,11 @@ use ironhorn_unix::{BoardSlot, Listener, PeerList, Signals, State, WorkerEnd};
 
 pub use access_log::AccessLog;
 pub use application::{
-    Application, Body, Chunks, Exchange, Failed, Forwarded, Gone, Proxied, Reply, Request, Sender,
-    Stream,
+    Application, Body, Chunks, Exchange, Failed, Forwarded, Gone, Idle, Proxied, Reply, Request,
+    Sender, Stream,
 };
 pub use event_loop::run;
+pub use pool::{MainThread, Seat, ThreadApplication, run_on_threads};
 pub use static_files::{StaticError, StaticFiles, StaticOptions};
 pub use trust::Trust;
 
@@ -83,6 +87,12 @@ pub struct Options {
     pub heartbeat: Duration,
     /// After so many requests the master is told, once, that the worker is worn; it goes on.
     pub max_requests: Option<u64>,
+    /// How many threads run the app, with [`run_on_threads`].
+    pub threads: usize,
+    /// How many complete requests wait for one of them; then nothing is read that would be another.
+    pub queue: usize,
+    /// A request that has waited longer than this is answered 503 and not run.
+    pub queue_timeout: Option<Duration>,
     /// A path that the loop answers itself: whether the worker is one to send requests to.
     pub health_path: Option<String>,
     /// What the loop answers from files, after that path.
@@ -134,7 +144,7 @@ pub struct Context<'a> {
     /// Where access lines go.
     pub access_log: Option<AccessLog>,
     /// Opens the other logs anew.
-    pub reopen_logs: &'a mut dyn FnMut(),
+    pub reopen_logs: &'a mut (dyn FnMut() + Send),
     /// Told when the worker is ready, and when it begins to leave.
     pub enters: &'a mut dyn FnMut(State),
 }

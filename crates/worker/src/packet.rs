@@ -7,11 +7,12 @@ use ironhorn_http::uwsgi::{Packet, Translation};
 use ironhorn_http::{FieldStorage, Received, Refusal};
 use ironhorn_unix::Peer;
 
-use crate::application::{Application, Sender};
+use crate::application::Sender;
 use crate::connection::Client;
+use crate::runs::Runs;
 use crate::serve::{ConnectionOf, Next, Service, Step};
 
-impl<A: Application> Service<A> {
+impl<A: Runs> Service<A> {
     /// Whether a client may speak at all. Who may send a packet says who the client is.
     pub(crate) fn admits(&mut self, client: &Client) -> bool {
         let peer = &client.sender.peer;

@@ -8,18 +8,23 @@ use std::io;
 use ironhorn_http::Received;
 use ironhorn_http::proxy::{self, Header, MAX_HEADER, Origin, ProxyError};
 use ironhorn_unix::Peer;
+use mio::Token;
 
-use crate::application::{Application, Proxied};
+use crate::application::Proxied;
 use crate::connection::{Client, Connection, Phase};
+use crate::event_loop::key_of;
+use crate::runs::Runs;
 use crate::serve::{ConnectionOf, Next, Service};
 
-impl<A: Application> Service<A> {
+impl<A: Runs> Service<A> {
     /// A connection, and what it begins with.
-    pub(crate) fn admit(&self, mut client: Client) -> ConnectionOf<A> {
+    pub(crate) fn admit(&self, mut client: Client, token: Token) -> ConnectionOf<A> {
         let trust = &self.around.options.trust;
+        client.key = key_of(token);
         client.trusted = trust.forwarders.contains(&client.sender.peer);
-        let header = trust.header_from(&client.sender.peer);
-        let mut connection = Connection::new(client);
+        // A proxy that speaks the uwsgi protocol says by that who its client is.
+        let header = trust.header_from(&client.sender.peer).filter(|_| !client.speaks_uwsgi());
+        let mut connection = Connection::new(client, token);
         if let Some(versions) = header {
             connection.phase = Phase::Proxy(versions);
         }

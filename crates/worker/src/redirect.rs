@@ -6,10 +6,10 @@
 use ironhorn_http::{BodyLength, Request as Head};
 use ironhorn_unix::Monotonic;
 
-use crate::application::Application;
+use crate::runs::Runs;
 use crate::serve::{ConnectionOf, Service, Step};
 
-impl<A: Application> Service<A> {
+impl<A: Runs> Service<A> {
     /// Answers the request whose head is `bytes`, with `rest` received after it.
     pub(crate) fn redirect(
         &mut self,

@@ -12,9 +12,9 @@ use ironhorn_unix::{Monotonic, Peer};
 
 use crate::Options;
 use crate::access_log::Entry;
-use crate::application::Application;
 use crate::body::BodyError;
 use crate::connection::{Client, Phase};
+use crate::runs::Runs;
 use crate::serve::{ConnectionOf, Next, Service};
 use crate::tls::NotTls;
 use crate::wire::HeadContext;
@@ -24,7 +24,7 @@ const LINGER_AT_MOST: Duration = Duration::from_secs(30);
 /// How a record of a TLS handshake begins (RFC 8446 section 5.1).
 const TLS_HANDSHAKE: [u8; 2] = [22, 3];
 
-impl<A: Application> Service<A> {
+impl<A: Runs> Service<A> {
     /// What a connection waited for hasn't come in time.
     pub(crate) fn time_out(&mut self, connection: &mut ConnectionOf<A>) -> Next {
         if connection.is_idle() {
@@ -35,7 +35,9 @@ impl<A: Application> Service<A> {
         }
         let received = match &mut connection.phase {
             Phase::Responding(_) => return self.lost(connection),
-            Phase::Proxy(_) | Phase::Lingering { .. } => return Next::Close,
+            Phase::Proxy(_) | Phase::Lingering { .. } | Phase::WithApp | Phase::HeldBack { .. } => {
+                return Next::Close;
+            }
             // Of a packet there is no line to be shown.
             Phase::Head if connection.client.speaks_uwsgi() => Vec::new(),
             Phase::Head => std::mem::take(&mut connection.buffer),

@@ -213,6 +213,33 @@ impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
         }
     }
 
+    /// Sends 503 to a request that the app is not called for.
+    pub(crate) fn turn_away(&mut self, client: &Client, around: &Surroundings) -> Progress {
+        let (status, body) = (b"503 Service Unavailable", b"Service Unavailable\n");
+        let later: (&[u8], &[u8]) = (b"Retry-After", b"1");
+        let context = around.head_context();
+        match self.wire.send_own_with(&client.stream, status, &[later], body, context) {
+            Ok(()) => self.advance(client, around),
+            Err(_) => self.cut(Cut::ClientGone),
+        }
+    }
+
+    /// The same response with another kind of rest.
+    pub(crate) fn map_rest<T>(self, map: impl FnOnce(S) -> T) -> Response<C, T> {
+        let Self { wire, source, is_apps, started, peer, progressed, wait, environ } = self;
+        let source = match source {
+            Source::Ended => Source::Ended,
+            Source::Stream(rest) => Source::Stream(map(rest)),
+            Source::File { file, rest } => Source::File { file, rest: rest.map(map) },
+        };
+        Response { wire, source, is_apps, started, peer, progressed, wait, environ }
+    }
+
+    /// Whether the app has more of the body to make.
+    pub(crate) fn is_streaming(&self) -> bool {
+        matches!(self.source, Source::Stream(_))
+    }
+
     fn take(
         &mut self,
         reply: Reply<C, S>,

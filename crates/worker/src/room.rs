@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use ironhorn_unix::Monotonic;
 
-use crate::application::Application;
 use crate::event_loop::Loop;
+use crate::runs::Runs;
 use crate::timers::Timeout;
 
 /// A client has this long for its head, and to close after its last answer, however many others wait.
@@ -33,7 +33,7 @@ pub(crate) struct Room {
     warned_at: Option<Monotonic>,
 }
 
-impl<A: Application> Loop<'_, A> {
+impl<A: Runs> Loop<'_, A> {
     pub(crate) fn is_full(&self) -> bool {
         self.connections.len() >= self.worker_connections
     }

@@ -16,10 +16,12 @@ use ironhorn_unix::{BoardLane, BoardSlot, Monotonic};
 
 use crate::Options;
 use crate::access_log::AccessLog;
-use crate::application::{Application, Body};
+use crate::application::Body;
 use crate::body::{Memory, Spool, Upload};
 use crate::connection::{Connection, Phase};
+use crate::overload::Episodes;
 use crate::pace::is_too_slow;
+use crate::runs::Runs;
 use crate::trust::{Believed, Trust};
 use crate::wire::HeadContext;
 
@@ -35,11 +37,13 @@ pub(crate) enum Next {
     Wait,
     /// Come back after the others had a turn.
     Again,
+    /// Wait for the app, which has the request or will get it.
+    App,
     Close,
 }
 
-/// The connections of an application `A`.
-pub(crate) type ConnectionOf<A> = Connection<<A as Application>::Chunk, <A as Application>::Stream>;
+/// The connections of a loop whose requests `A` runs.
+pub(crate) type ConnectionOf<A> = Connection<<A as Runs>::Chunk, <A as Runs>::Stream>;
 
 /// What a response needs beside its connection and the app.
 pub(crate) struct Surroundings {
@@ -47,18 +51,38 @@ pub(crate) struct Surroundings {
     pub(crate) slot: BoardSlot,
     /// Where the app runs.
     pub(crate) lane: BoardLane,
+    /// Whether that is in the loop, which stands still meanwhile.
+    pub(crate) in_loop: bool,
     pub(crate) environ_names: Vec<String>,
     date: [u8; 29],
+    dates: DateCache,
 }
 
 impl Surroundings {
+    pub(crate) fn new(
+        options: Options,
+        slot: BoardSlot,
+        lane: BoardLane,
+        environ_names: Vec<String>,
+        in_loop: bool,
+    ) -> Self {
+        let (date, dates) = ([b' '; 29], DateCache::new());
+        Self { options, slot, lane, in_loop, environ_names, date, dates }
+    }
+
+    /// Looks at the clock on the wall.
+    pub(crate) fn look_at_clock(&mut self) {
+        let date = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.date = *self.dates.at(date.as_secs());
+    }
+
     pub(crate) fn head_context(&self) -> HeadContext<'_> {
         HeadContext { date: &self.date, server: self.options.server.as_bytes() }
     }
 }
 
 /// Everything of a worker but its sockets.
-pub(crate) struct Service<A: Application> {
+pub(crate) struct Service<A: Runs> {
     pub(crate) app: A,
     pub(crate) around: Surroundings,
     pub(crate) access_log: Option<AccessLog>,
@@ -67,7 +91,8 @@ pub(crate) struct Service<A: Application> {
     /// For that others serve in its place.
     pub(crate) retiring: bool,
     pub(crate) turn_began: Monotonic,
-    dates: DateCache,
+    /// Of requests that were turned away.
+    pub(crate) overload: Episodes,
     /// Of the request bodies.
     memory: Memory,
     /// Whether it was said that a proxy isn't heeded.
@@ -82,7 +107,7 @@ pub(crate) struct Service<A: Application> {
 /// being the next request.
 pub(crate) type Step = (usize, Option<Next>);
 
-impl<A: Application> Service<A> {
+impl<A: Runs> Service<A> {
     pub(crate) fn new(
         app: A,
         options: Options,
@@ -92,7 +117,7 @@ impl<A: Application> Service<A> {
         let environ_names =
             access_log.as_ref().map(|log| log.environ_names().to_vec()).unwrap_or_default();
         let lane = slot.lane(0);
-        let around = Surroundings { options, slot, lane, environ_names, date: [b' '; 29] };
+        let around = Surroundings::new(options, slot, lane, environ_names, A::INLINE);
         let now = Monotonic::now();
         let mut service = Self {
             app,
@@ -101,7 +126,7 @@ impl<A: Application> Service<A> {
             closing: false,
             retiring: false,
             turn_began: now,
-            dates: DateCache::new(),
+            overload: Episodes::default(),
             memory: Memory::default(),
             ignored_told: Cell::new(false),
             spare_head: ResponseHead::default(),
@@ -115,8 +140,7 @@ impl<A: Application> Service<A> {
     pub(crate) fn begin_turn(&mut self, now: Monotonic) {
         self.turn_began = now;
         self.around.slot.beat(now);
-        let date = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.around.date = *self.dates.at(date.as_secs());
+        self.around.look_at_clock();
     }
 
     /// Reads what there is and does what follows from it. `scratch` is where it is read to.
@@ -130,6 +154,10 @@ impl<A: Application> Service<A> {
                     Some(next) => return next,
                     None => continue,
                 }
+            }
+            if self.app.is_full() && matches!(connection.phase, Phase::Body(_)) {
+                self.app.hold_back(connection);
+                return Next::App;
             }
             match connection.client.stream.recv(scratch) {
                 Ok(0) => return self.end_of_file(connection),
@@ -161,7 +189,17 @@ impl<A: Application> Service<A> {
                 None
             }
         };
-        let next = resumed.unwrap_or_else(|| {
+        self.proceed(connection, resumed, scratch)
+    }
+
+    /// Goes on with a connection that wants this, `None` being the next request.
+    pub(crate) fn proceed(
+        &mut self,
+        connection: &mut ConnectionOf<A>,
+        wanted: Option<Next>,
+        scratch: &mut [u8],
+    ) -> Next {
+        let next = wanted.unwrap_or_else(|| {
             let buffered = mem::take(&mut connection.buffer);
             self.take_buffered(connection, buffered)
         });
@@ -220,6 +258,10 @@ impl<A: Application> Service<A> {
                     connection.phase = responding;
                     (0, Some(Next::Wait))
                 }
+                waiting @ (Phase::WithApp | Phase::HeldBack { .. }) => {
+                    connection.phase = waiting;
+                    (0, Some(Next::App))
+                }
                 Phase::Lingering { until } => {
                     connection.phase = Phase::Lingering { until };
                     let next = if Monotonic::now() < until { Next::Wait } else { Next::Close };
@@ -242,6 +284,9 @@ impl<A: Application> Service<A> {
     fn take_head(&mut self, connection: &mut ConnectionOf<A>, input: &[u8]) -> Step {
         if connection.client.speaks_uwsgi() {
             return self.take_packet(connection, input);
+        }
+        if self.app.is_full() && self.holds_back(connection, input) {
+            return (0, Some(Next::App));
         }
         let mut storage = FieldStorage::new();
         let limits = &self.around.options.limits;

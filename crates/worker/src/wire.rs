@@ -176,7 +176,8 @@ impl<C: AsRef<[u8]>> Wire<C> {
         self.send_own_with(stream, b"308 Permanent Redirect", &[field], b"use HTTPS\n", context)
     }
 
-    fn send_own_with(
+    /// Sends a response that isn't the app's, with these fields.
+    pub(crate) fn send_own_with(
         &mut self,
         stream: &Transport,
         status: &[u8],

@@ -90,7 +90,7 @@ impl Kind for Listen {
     }
 
     fn prefixes(&self) -> Option<Prefixes> {
-        Some(Prefixes { what: "protocol", names: &["http", "uwsgi"] })
+        Some(Prefixes { what: "protocol", names: &["http", "https", "redirect", "uwsgi"] })
     }
 }
 

@@ -12,9 +12,7 @@ mod trust;
 
 pub use bind::{Bind, Protocol};
 pub(crate) use bind::{Listen, Prefixes};
-pub(crate) use number::{
-    Bytes, Octal, Seconds, SecondsOrOff, Threads, Whole, WholeOrOff, WorkerCount,
-};
+pub(crate) use number::{Bytes, Octal, Seconds, SecondsOrOff, Whole, WholeOrOff, WorkerCount};
 pub(crate) use route::{CacheRule, FileName, Mount, Routes, StaticMap};
 pub(crate) use text::{
     AccessFormat, Choice, ControlSocket, FilePath, Flag, Log, Pair, Text, UrlPath,

@@ -179,10 +179,11 @@ impl Supervisor<'_> {
 
     fn take_stacks(&self, nr: usize) -> String {
         let Some(child) = self.children.get(nr) else { return String::new() };
-        child.stacks.take().unwrap_or_else(|error| {
+        let stacks = child.stacks.take().unwrap_or_else(|error| {
             debug!(worker = nr, reason:% = error; "cannot read its stacks");
             String::new()
-        })
+        });
+        name_threads(stacks, self.board.slot(nr).threads())
     }
 
     /// All that a worker that has ended left of its stacks.
@@ -204,5 +205,33 @@ impl Supervisor<'_> {
             _ => refused(&format!("worker {nr} wrote no stacks: it is stopped, or boots")),
         };
         self.reply(client, &answer);
+    }
+}
+
+/// Names the threads that run the app, as in `Thread 0x00007f0b0d4c96c0 (ironhorn-app-2)`: older
+/// versions of faulthandler only number them.
+fn name_threads(mut stacks: String, threads: impl Iterator<Item = (usize, u64)>) -> String {
+    for (lane, thread) in threads {
+        let number = format!("hread {thread:#018x} ");
+        let named = format!("{number}(ironhorn-app-{}) ", lane + 1);
+        stacks = stacks.replace(&number, &named);
+    }
+    stacks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name_threads;
+
+    #[test]
+    fn threads_that_run_the_app_have_a_name() {
+        let stacks = "Thread 0x00007f0b0d4c96c0 (most recent call first):\n  File \"a\"\n\n\
+                      Current thread 0x00007f0b0fbc4b80 (most recent call first):\n";
+        let threads = [(0, 0x7f0b_0d4c_96c0), (1, 0x7f0b_0fbc_4b80), (2, 1)];
+        assert_eq!(
+            name_threads(stacks.to_owned(), threads.into_iter()),
+            "Thread 0x00007f0b0d4c96c0 (ironhorn-app-1) (most recent call first):\n  File \"a\"\n\n\
+             Current thread 0x00007f0b0fbc4b80 (ironhorn-app-2) (most recent call first):\n"
+        );
     }
 }

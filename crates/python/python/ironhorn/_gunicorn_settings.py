@@ -23,7 +23,6 @@ from ironhorn._gunicorn_values import (
     log_file,
     number,
     octal,
-    one_thread,
     path,
     path_list,
     patterns,
@@ -121,7 +120,7 @@ TABLE: dict[str, Fate] = {
     "worker_class": Mapped(
         "", worker_class, "one kind of worker serves all; asgi and uvicorn's are refused"
     ),
-    "threads": Mapped("threads", one_thread, "one thread serves; more get a warning"),
+    "threads": Mapped("threads", number),
     "worker_connections": Mapped("worker_connections", number),
     "max_requests": Mapped("max_requests", number),
     "max_requests_jitter": Mapped("max_requests_jitter", number),

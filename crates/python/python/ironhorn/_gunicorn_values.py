@@ -54,16 +54,6 @@ def seconds(value: Any) -> Texts:
     return Texts([str(value)]) if isinstance(value, float) else number(value)
 
 
-def one_thread(value: Any) -> Texts:
-    """The number of threads, of which there is one."""
-    count = _whole(value)
-    if count <= 1:
-        return Texts(["1"])
-    return Texts(
-        ["1"], f"a worker of this version has one thread, not {count}; more workers serve more"
-    )
-
-
 def octal(value: Any) -> Texts:
     """Permission bits; a text in Gunicorn's way, where 022 is octal."""
     if isinstance(value, str):
@@ -216,14 +206,13 @@ def access_format(value: Any) -> Texts:
 def worker_class(value: Any) -> Texts:
     """The kind of the workers: there is one, so this says what is different."""
     name = value if isinstance(value, str) else getattr(value, "__qualname__", repr(value))
-    if name == "sync":
+    if name in ("sync", "gthread"):
+        # The setting threads says how many.
         return Texts(None)
     if name == "asgi" or "uvicorn" in name.lower():
         raise ValueError("a worker class for WSGI: Ironhorn doesn't serve ASGI")
-    if name == "gthread":
-        why = "one thread serves requests, and holds idle and slow clients besides"
-    elif name.startswith(("gevent", "eventlet", "tornado", "egg:gunicorn#gevent")):
-        why = "nothing is patched; a worker serves one request at a time, so set more workers"
+    if name.startswith(("gevent", "eventlet", "tornado", "egg:gunicorn#gevent")):
+        why = "nothing is patched; a worker serves one request at a time, so set more workers or threads"
     else:
         why = "there is one kind of worker"
     return Texts(None, f"{name}: {why}")

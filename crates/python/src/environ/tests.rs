@@ -11,8 +11,10 @@ fn constants<'py>(py: Python<'py>) -> Constants<'py> {
         errors: py.None().into_bound(py),
         file_wrapper: py.None().into_bound(py),
         empty_input: py.None().into_bound(py),
+        client_disconnected: py.None().into_bound(py),
         extend_timeout: py.None().into_bound(py),
         multiprocess: true,
+        multithread: true,
     }
 }
 

@@ -35,6 +35,7 @@ impl<'py> Bench<'py> {
         let app = globals.get_item("app").unwrap().unwrap();
         let options = GatewayOptions {
             multiprocess: false,
+            multithread: false,
             header_map: HeaderMap::Drop,
             visible: Visible::default(),
             listeners: vec![Local::Inet("127.0.0.1:80".parse().unwrap())],
@@ -713,6 +714,7 @@ fn underscores_can_be_refused() {
         let mut bench = Bench::new(py, "def app(environ, start_response): 1 / 0");
         let options = GatewayOptions {
             multiprocess: false,
+            multithread: false,
             header_map: HeaderMap::Refuse,
             visible: Visible::default(),
             listeners: vec![Local::Inet("127.0.0.1:80".parse().unwrap())],
@@ -740,6 +742,7 @@ app, api, shop = named('app'), named('api'), named('shop')",
         );
         let options = GatewayOptions {
             multiprocess: false,
+            multithread: false,
             header_map: HeaderMap::Drop,
             visible: Visible::default(),
             listeners: vec![Local::Inet("127.0.0.1:80".parse().unwrap())],

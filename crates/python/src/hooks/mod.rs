@@ -30,7 +30,7 @@ pub(crate) use conf::{Conf, Confs};
 pub(crate) use guard::watch;
 pub(crate) use lines::write_line;
 pub(crate) use master::new_threads;
-pub(crate) use worker::{RequestHooks, Told, WorkerHooks};
+pub(crate) use worker::{RequestHooks, Told, UnboundTold, WorkerHooks};
 
 use crate::traceback;
 use call::Call;

@@ -41,6 +41,12 @@ impl BoardLane {
         self.index
     }
 
+    /// Says which thread the lane is for, by what pthread_self(3) returns there: that is how
+    /// faulthandler names threads.
+    pub fn set_thread(&self, thread: u64) {
+        self.memory().thread.store(thread, Relaxed);
+    }
+
     /// Says that the app is called for this request.
     pub fn begin_request(&self, method: &[u8], target: &[u8], now: Monotonic) {
         let lane = self.memory();
@@ -117,6 +123,8 @@ pub(crate) struct LaneMemory {
     expire: AtomicU64,
     /// How many were answered: each lane counts its own, so that none waits for another.
     requests: AtomicU64,
+    /// 0: nobody has said.
+    thread: AtomicU64,
     expired: AtomicU32,
     text: Text,
 }
@@ -127,6 +135,7 @@ impl LaneMemory {
         self.extended_until.store(0, Relaxed);
         self.expire.store(0, Relaxed);
         self.requests.store(0, Relaxed);
+        self.thread.store(0, Relaxed);
         self.expired.store(0, Relaxed);
         self.text.reset();
     }
@@ -134,6 +143,10 @@ impl LaneMemory {
     pub(super) fn busy_since(&self) -> Option<Monotonic> {
         let busy_since = self.busy_since.load(Relaxed);
         (busy_since != 0).then(|| Monotonic::from_nanos(busy_since))
+    }
+
+    pub(super) fn thread(&self) -> u64 {
+        self.thread.load(Relaxed)
     }
 
     pub(super) fn requests(&self) -> u64 {

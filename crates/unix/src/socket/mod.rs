@@ -14,5 +14,5 @@ pub use error::{BindError, InheritedFault};
 pub use listener::{BindOptions, Listener, Local, Peer};
 pub use network::{Network, NetworkError, PeerList, PeerPattern};
 pub use private::{SocketFile, bind_private, connect_private, effective_uid, peer_uid};
-pub use stream::Stream;
+pub use stream::{Stream, is_disconnected};
 pub use unix_path::{ListenerFile, is_served};

@@ -119,6 +119,17 @@ impl Stream {
     }
 }
 
+/// Whether the peer of a connection sends no more: it has closed, or shut that direction down. Asks,
+/// doesn't wait.
+pub fn is_disconnected(socket: BorrowedFd<'_>) -> bool {
+    // poll(2) has POLLRDHUP for that, nix has no name for it, and so doesn't know the answer.
+    let sends_no_more = PollFlags::from_bits_retain(libc::POLLRDHUP);
+    let gone = PollFlags::POLLHUP | PollFlags::POLLERR;
+    let mut polled = [PollFd::new(socket, sends_no_more)];
+    poll(&mut polled, PollTimeout::ZERO).is_ok()
+        && polled[0].revents().is_none_or(|events| events.intersects(gone))
+}
+
 impl From<OwnedFd> for Stream {
     /// Takes a connected, nonblocking stream socket.
     fn from(socket: OwnedFd) -> Self {

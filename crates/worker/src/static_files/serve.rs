@@ -7,13 +7,13 @@ use ironhorn_unix::Monotonic;
 
 use super::conditional::now;
 use super::find::{Found, Representation, Selected};
-use crate::application::Application;
 use crate::respond::ResponseOf;
 use crate::response::Progress;
+use crate::runs::Runs;
 use crate::serve::{ConnectionOf, Next, Service};
 use crate::trust::Believed;
 
-impl<A: Application> Service<A> {
+impl<A: Runs> Service<A> {
     /// What the loop has to answer to a request; `None`: that is for the app.
     pub(crate) fn find_static(&self, head: &Head<'_, '_>) -> Option<StaticAnswer> {
         let files = self.around.options.static_files.as_ref()?;

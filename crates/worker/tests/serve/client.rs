@@ -21,7 +21,7 @@ pub(crate) struct Client {
 enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
-    Wrapped(Box<dyn Wrapped>),
+    Wrapped(Box<dyn Wrapped + Send>),
     Left,
 }
 
@@ -76,7 +76,7 @@ impl Client {
     }
 
     /// A client that speaks through `stream`, whose patience is its own.
-    pub(crate) fn through(stream: impl Wrapped + 'static) -> Self {
+    pub(crate) fn through(stream: impl Wrapped + Send + 'static) -> Self {
         Self { socket: Socket::Wrapped(Box::new(stream)), buffer: Vec::new() }
     }
 

@@ -1,11 +1,15 @@
 //! A worker on a thread, and the app that it runs.
+//!
+//! The program that the tests are in says how: `THREADS` is 0 for a loop that runs the app itself, or
+//! else how many app threads there are, which take turns if the app is one that can't be shared.
 
 use std::io::{self, Read};
 use std::net::TcpStream;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,7 +22,8 @@ use ironhorn_worker::access_log::Format;
 use ironhorn_worker::tls::TlsFacts;
 use ironhorn_worker::{
     AccessLog, Application, Body, Chunks, Context, Entrance, Exchange, Failed, Forwarded, Left,
-    Options, Protocol, Reply, Request, Sender, Stream, Trust, run,
+    MainThread, Options, Protocol, Reply, Request, Sender, Stream, ThreadApplication, Trust, run,
+    run_on_threads,
 };
 
 use crate::client::Client;
@@ -195,11 +200,47 @@ where
     }
 }
 
+impl<F> ThreadApplication for App<F>
+where
+    F: FnMut(&Asked, &mut dyn Exchange) -> Answer,
+{
+    type Rest = Made;
+
+    fn leave(stream: Made) -> Made {
+        stream
+    }
+
+    fn finish(&mut self, mut rest: Made) {
+        rest.close();
+    }
+}
+
+/// The main thread of a worker with app threads.
+struct Main;
+
+impl MainThread<Made> for Main {
+    fn while_idle<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T {
+        wait()
+    }
+
+    fn interrupts(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn interrupted(&mut self) {}
+
+    fn finish(&mut self, mut rest: Made) {
+        rest.close();
+    }
+}
+
 /// How often the loop has turned.
 #[derive(Default)]
 pub(crate) struct Turns {
     count: Mutex<u64>,
     turned: Condvar,
+    /// Where a loop that doesn't run the app tells of its turns.
+    beats: OnceLock<BoardSlot>,
 }
 
 impl Turns {
@@ -229,6 +270,9 @@ impl Turns {
     /// Waits for that many turns, and says how long they took.
     #[track_caller]
     pub(crate) fn time(&self, turns: u64) -> Duration {
+        if let Some(slot) = self.beats.get() {
+            return time_beats(slot, turns);
+        }
         let from = self.count();
         let began = Instant::now();
         let deadline = began + PATIENCE;
@@ -242,6 +286,21 @@ impl Turns {
     }
 }
 
+/// Like [`Turns::time`], by the heart beats on the board: of several in a moment one is seen.
+#[track_caller]
+fn time_beats(slot: &BoardSlot, turns: u64) -> Duration {
+    let began = Instant::now();
+    let mut seen = slot.read().heartbeat;
+    for _ in 0..turns {
+        while slot.read().heartbeat == seen {
+            assert!(began.elapsed() < PATIENCE, "the loop stands still");
+            thread::sleep(Duration::from_millis(1));
+        }
+        seen = slot.read().heartbeat;
+    }
+    began.elapsed()
+}
+
 /// What a test wants to be different.
 pub(crate) struct Setup {
     pub(crate) options: Options,
@@ -250,6 +309,8 @@ pub(crate) struct Setup {
     access_log: Option<AccessLog>,
     signals: Vec<Signal>,
     examined: bool,
+    /// What it has in common with others.
+    shared: Option<(BoardSlot, Listener)>,
 }
 
 impl Setup {
@@ -267,6 +328,9 @@ impl Setup {
             server: "ironhorn".to_owned(),
             heartbeat: Duration::from_millis(20),
             max_requests: None,
+            threads: 1,
+            queue: 4,
+            queue_timeout: None,
             health_path: None,
             static_files: None,
             uwsgi_allow_from: [PeerPattern::Any].into_iter().collect(),
@@ -280,6 +344,7 @@ impl Setup {
             access_log: None,
             signals: Vec::new(),
             examined: false,
+            shared: None,
         }
     }
 
@@ -342,22 +407,91 @@ impl Setup {
         self.start_on(listeners, locals, app)
     }
 
+    /// Two workers with a listener between them, as they are in a server.
+    #[allow(dead_code, reason = "not for tests of a loop that runs the app")]
+    pub(crate) fn pair(board: &Board, start: impl Fn(Self) -> Server) -> (Server, Server) {
+        let address = "127.0.0.1:0".parse().unwrap();
+        let listener = Listener::bind(&address, &BindOptions::default()).unwrap();
+        let worker = |nr| {
+            let shared = Some((board.slot(nr), listener.try_clone().unwrap()));
+            start(Self { shared, ..Self::new() })
+        };
+        (worker(1), worker(2))
+    }
+
+    /// Starts it with so many app threads.
+    #[allow(dead_code, reason = "not for tests of a loop that runs the app")]
+    pub(crate) fn start_pool(
+        mut self,
+        threads: usize,
+        app: impl Fn(&Asked, &mut dyn Exchange) -> Answer + Send + Sync + 'static,
+    ) -> Server {
+        self.options.threads = threads;
+        let bind = |address| Listener::bind(address, &BindOptions::default()).unwrap();
+        let listeners: Vec<Listener> = match &self.shared {
+            Some((_, listener)) => vec![listener.try_clone().unwrap()],
+            None => self.addresses.iter().map(bind).collect(),
+        };
+        let locals = listeners.iter().map(|listener| listener.local().clone()).collect();
+        let turns = Arc::new(Turns::default());
+        let of_threads = Arc::clone(&turns);
+        let app = Arc::new(app);
+        self.launch(listeners, locals, turns, move |context| {
+            run_on_threads(context, &mut Main, move |seat| {
+                let app = Arc::clone(&app);
+                let call = move |asked: &Asked, exchange: &mut dyn Exchange| app(asked, exchange);
+                seat.serve(App { call, turns: Arc::clone(&of_threads) });
+            })
+        })
+    }
+
     pub(crate) fn start_on(
-        self,
+        mut self,
         listeners: Vec<Listener>,
         locals: Vec<Local>,
         app: impl FnMut(&Asked, &mut dyn Exchange) -> Answer + Send + 'static,
     ) -> Server {
-        let (master, channel) = channel().unwrap();
-        let slot = Board::new(1).unwrap().slot(1);
         let turns = Arc::new(Turns::default());
+        let counted = Arc::clone(&turns);
+        if crate::THREADS == 0 {
+            let app = App { call: app, turns: counted };
+            return self.launch(listeners, locals, turns, move |context| run(context, app));
+        }
+        self.options.threads = crate::THREADS;
+        let app = Arc::new(Mutex::new(app));
+        self.launch(listeners, locals, turns, move |context| {
+            run_on_threads(context, &mut Main, move |seat| {
+                let app = Arc::clone(&app);
+                let call = move |asked: &Asked, exchange: &mut dyn Exchange| {
+                    let mut app = app.lock().unwrap();
+                    (*app)(asked, exchange)
+                };
+                seat.serve(App { call, turns: Arc::clone(&counted) });
+            })
+        })
+    }
+
+    fn launch(
+        self,
+        listeners: Vec<Listener>,
+        locals: Vec<Local>,
+        turns: Arc<Turns>,
+        serve: impl FnOnce(Context<'_>) -> io::Result<Left> + Send + 'static,
+    ) -> Server {
+        let (master, channel) = channel().unwrap();
+        let slot = match &self.shared {
+            Some((slot, _)) => slot.clone(),
+            None => Board::new(1).unwrap().slot(1),
+        };
         let (leaves, left) = mpsc::channel();
-        let app = App { call: app, turns: Arc::clone(&turns) };
         let seat = slot.clone();
         let reopens = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&reopens);
         let entered = Arc::new(Mutex::new(Vec::new()));
         let entering = Arc::clone(&entered);
+        if self.options.threads > 1 {
+            turns.beats.set(slot.clone()).unwrap();
+        }
         if self.examined {
             answer_examinations(&slot, &channel).unwrap();
         }
@@ -379,7 +513,7 @@ impl Setup {
                 reopen_logs: &mut || _ = counted.fetch_add(1, Ordering::SeqCst),
                 enters: &mut |state| entering.lock().unwrap().push(state),
             };
-            let result = run(context, app);
+            let result = serve(context);
             // Its descriptors are closed when the test learns that it has left.
             drop(signals);
             // A test that has failed doesn't listen any more.
@@ -461,7 +595,7 @@ impl Server {
 
     /// The request that the app is called for; empty: none.
     pub(crate) fn request(&self) -> String {
-        self.slot.lane(0).read().map(|running| running.request).unwrap_or_default()
+        self.slot.read().oldest().map(|running| running.request.clone()).unwrap_or_default()
     }
 
     /// Connects and asks for `/meeting`; the worker waits there now.
@@ -484,6 +618,13 @@ impl Server {
     #[track_caller]
     pub(crate) fn left(&self) -> Left {
         self.left.recv_timeout(PATIENCE).expect("the worker stays").unwrap()
+    }
+
+    /// Why the worker can't go on.
+    #[allow(dead_code, reason = "not for tests of a loop that runs the app")]
+    #[track_caller]
+    pub(crate) fn failed(&self) -> io::Error {
+        self.left.recv_timeout(PATIENCE).expect("the worker stays").unwrap_err()
     }
 
     /// Whether the worker is still there.

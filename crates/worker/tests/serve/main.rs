@@ -7,6 +7,9 @@
     reason = "contents may be any bytes"
 )]
 
+/// The loop runs the app.
+const THREADS: usize = 0;
+
 mod client;
 mod harness;
 

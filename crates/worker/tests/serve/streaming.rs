@@ -111,6 +111,9 @@ fn an_endless_body_leaves_others_their_turn() {
 
 #[test]
 fn chunks_that_come_at_once_leave_others_their_turn() {
+    if crate::THREADS != 0 {
+        return; // Whose turn it is, the kernel decides.
+    }
     let (meets, mut app) = meeting();
     let (tells, told) = mpsc::channel();
     let closes = Closes::default();
