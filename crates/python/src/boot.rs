@@ -155,10 +155,10 @@ fn serve(
         },
     };
     let left = if options.multithread {
-        let mut main = Main::new(py, hooks.around_requests()).map_err(cannot_set_up)?;
         let (app, slot, hooks) = (app.unbind(), requests.clone(), hooks.for_thread());
         let plan = Plan { app, options, slot, hooks };
-        ironhorn_worker::run_on_threads(context, &mut main, move |seat| plan.enter(seat))
+        let mut main = Main::new(py, plan).map_err(cannot_set_up)?;
+        ironhorn_worker::run_on_threads(context, &mut main)
     } else {
         let gateway = Gateway::new(app, &options).map_err(cannot_set_up)?;
         ironhorn_worker::run(context, gateway.with_hooks(hooks.around_requests()))

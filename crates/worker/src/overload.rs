@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn an_episode_is_told_of_when_it_begins_and_once_a_minute() {
-        let at = |seconds| Monotonic::from_nanos(seconds * 1_000_000_000);
+        let at = |seconds: u64| Monotonic::from_nanos(seconds * 1_000_000_000);
         let mut episodes = Episodes::default();
         assert_eq!(episodes.another(at(100)), Some(1));
         assert_eq!(episodes.another(at(101)), None);
