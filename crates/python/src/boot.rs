@@ -167,11 +167,11 @@ fn serve(
         },
     };
     let left = if options.multithread {
-        let mut main = Main::new(py, hooks.around_requests()).map_err(cannot_set_up)?;
         let apps = loaded.into_iter().map(|(prefix, app)| (prefix, app.unbind())).collect();
         let (slot, hooks) = (requests.clone(), hooks.for_thread());
         let plan = Plan { apps, options, slot, hooks };
-        ironhorn_worker::run_on_threads(context, &mut main, move |seat| plan.enter(seat))
+        let mut main = Main::new(py, plan).map_err(cannot_set_up)?;
+        ironhorn_worker::run_on_threads(context, &mut main)
     } else {
         let gateway = Apps::new(loaded)
             .and_then(|apps| Gateway::new(py, apps, &options))

@@ -4,8 +4,10 @@
 //! slots, caches and hooks are its own, and only what is made for another thread (the bytes of a
 //! response, and what is left to do at its end) leaves it, in a form that can.
 
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ironhorn_unix::BoardSlot;
 use ironhorn_worker::{
@@ -13,6 +15,7 @@ use ironhorn_worker::{
     ThreadApplication,
 };
 use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyDict};
 
 use crate::apps::Apps;
 use crate::ending::UnboundEnding;
@@ -36,19 +39,17 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Is an app thread, to its end.
-    pub(crate) fn enter(&self, seat: Seat<SentBytes, UnboundEnding>) {
-        Python::attach(|py| match self.gateway(py, seat.index(), &seat.name()) {
+    fn enter(&self, py: Python<'_>, seat: Seat<SentBytes, UnboundEnding>) {
+        match self.gateway(py, seat.index()) {
             Ok(gateway) => seat.serve(ThreadGateway(gateway)),
             Err(error) => {
                 log::error!(traceback = traceback::render(py, &error); "cannot set up the gateway");
                 seat.give_up(format!("no gateway: {error}"));
             }
-        });
+        }
     }
 
-    fn gateway<'py>(&self, py: Python<'py>, index: usize, name: &str) -> PyResult<Gateway<'py>> {
-        // What logging's %(threadName)s shows.
-        py.import("threading")?.call_method0("current_thread")?.setattr("name", name)?;
+    fn gateway<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Gateway<'py>> {
         let options = GatewayOptions { lane: self.slot.lane(index), ..self.options.clone() };
         let loaded = self.apps.iter().map(|(prefix, app)| (prefix.clone(), app.bind(py).clone()));
         let gateway = Gateway::new(py, Apps::new(loaded.collect())?, &options)?;
@@ -120,19 +121,45 @@ impl Stream for ThreadBody<'_> {
 /// The main thread of a worker whose app others run: the app's signal handlers do run here.
 pub(crate) struct Main<'py> {
     py: Python<'py>,
+    plan: Arc<Plan>,
     interrupts: Option<Interrupts<'py>>,
     errors: Bound<'py, ErrorStream>,
     hooks: Option<Rc<RequestHooks<'py>>>,
 }
 
 impl<'py> Main<'py> {
-    pub(crate) fn new(py: Python<'py>, hooks: Option<Rc<RequestHooks<'py>>>) -> PyResult<Self> {
+    pub(crate) fn new(py: Python<'py>, plan: Plan) -> PyResult<Self> {
         let errors = Bound::new(py, ErrorStream::new())?;
-        Ok(Self { py, interrupts: Interrupts::watch_here(py)?, errors, hooks })
+        let hooks = RequestHooks::of(py, &plan.hooks);
+        let interrupts = Interrupts::watch_here(py)?;
+        Ok(Self { py, plan: Arc::new(plan), interrupts, errors, hooks })
+    }
+
+    /// Starts a thread as Python has it: what the app asks of `threading`, and a process that it
+    /// forks there, find all that belongs to one. At its end nobody waits for it but the worker.
+    fn start_thread(&self, seat: Seat<SentBytes, UnboundEnding>) -> PyResult<()> {
+        let py = self.py;
+        let options = PyDict::new(py);
+        options.set_item("name", seat.name())?;
+        options.set_item("daemon", true)?;
+        let (plan, seat) = (Arc::clone(&self.plan), Mutex::new(Some(seat)));
+        let target = PyCFunction::new_closure(py, None, None, move |arguments, _| {
+            let seat = seat.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(seat) = seat {
+                plan.enter(arguments.py(), seat);
+            }
+        })?;
+        options.set_item("target", target)?;
+        let thread = py.import("threading")?.call_method("Thread", (), Some(&options))?;
+        thread.call_method0("start").map(drop)
     }
 }
 
-impl MainThread<UnboundEnding> for Main<'_> {
+impl MainThread<SentBytes, UnboundEnding> for Main<'_> {
+    fn start(&mut self, seat: Seat<SentBytes, UnboundEnding>) -> io::Result<()> {
+        self.start_thread(seat).map_err(|error| io::Error::other(error.to_string()))
+    }
+
     fn while_idle<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T {
         self.py.detach(wait)
     }

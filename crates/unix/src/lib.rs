@@ -42,6 +42,7 @@ mod sink;
 mod socket;
 mod stack_file;
 mod stdio;
+mod thread;
 mod title;
 mod trust;
 mod upgrade;
@@ -83,6 +84,7 @@ pub use socket::{
 };
 pub use stack_file::StackFile;
 pub use stdio::{is_in_foreground, redirect_output};
+pub use thread::{current_thread, name_thread};
 pub use title::set_process_title;
 pub use upgrade::{Program, parent, set_close_on_exec};
 pub use watch::{Change, Watch};

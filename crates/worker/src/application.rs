@@ -125,7 +125,7 @@ pub enum Body {
     },
 }
 
-/// Calls what waits, without holding the interpreter.
+/// Calls what waits, without holding the interpreter; or doesn't, and nobody waits any more.
 pub type Idle<'a> = dyn FnMut(&mut (dyn FnMut() + Send)) + 'a;
 
 /// What an app may do to its client while it is being called.

@@ -408,6 +408,7 @@ impl<'a, A: Runs> Loop<'a, A> {
     fn leave(&mut self) {
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
+            self.service.app.abandon(&self.connections[key].connection);
             self.service.lost(&mut self.connections[key].connection);
             self.close(key);
         }

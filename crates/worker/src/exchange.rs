@@ -74,9 +74,9 @@ fn wait_writable(client: &Client, around: &Surroundings, idle: &mut Idle<'_>) ->
         if left.is_zero() {
             return Ok(());
         }
-        let mut writable = Ok(false);
-        idle(&mut || writable = client.stream.wait_writable(step));
-        if writable? {
+        let mut writable = None;
+        idle(&mut || writable = Some(client.stream.wait_writable(step)));
+        if writable.unwrap_or(Err(io::ErrorKind::ConnectionAborted.into()))? {
             return Ok(());
         }
     }

@@ -99,6 +99,9 @@ pub(crate) trait Runs: Sized {
         false
     }
 
+    /// The worker leaves at once, and closes a connection whose request is with the app.
+    fn abandon(&self, _connection: &ConnectionOf<Self>) {}
+
     /// The loop has sent the rest of a response.
     fn has_sent(&self) {}
 

@@ -5,16 +5,15 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::thread::JoinHandleExt;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use ironhorn_unix::State;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::seat::{Seat, name};
+use super::seat::Seat;
 use super::{Pool, Shared};
 use crate::event_loop::Loop;
 use crate::serve::Surroundings;
@@ -23,12 +22,11 @@ use crate::{Context, Left};
 const MAIL: Token = Token(0);
 const INTERRUPTS: Token = Token(1);
 
-/// What a Python thread has on Linux, unless told otherwise (pthread_attr_setstacksize(3): the
-/// default of `ulimit -s`). Only what is used of it takes memory.
-const STACK: usize = 8 << 20;
-
 /// What the main thread of a process does for the app while others run it.
-pub trait MainThread<R> {
+pub trait MainThread<C, R> {
+    /// Starts a thread that makes itself an app and [serves](Seat::serve) with it.
+    fn start(&mut self, seat: Seat<C, R>) -> io::Result<()>;
+
     /// Waits without holding the interpreter.
     fn while_idle<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T;
 
@@ -43,27 +41,22 @@ pub trait MainThread<R> {
 }
 
 /// Serves with an app on each of [`Options::threads`](crate::Options::threads) threads until told to
-/// leave. `enter` is called on each of them: it makes the thread's app and has the seat
-/// [serve](Seat::serve) with it.
+/// leave.
 ///
 /// A worker that has drained has ended its app threads. One that leaves at once hasn't: what they do
 /// ends with the process.
 ///
 /// # Errors
 /// A thread can't be started or has no app, an app thread has panicked, or the poll itself fails.
-pub fn run_on_threads<M, C, R>(
-    context: Context<'_>,
-    main: &mut M,
-    enter: impl Fn(Seat<C, R>) + Send + Sync + 'static,
-) -> io::Result<Left>
+pub fn run_on_threads<M, C, R>(context: Context<'_>, main: &mut M) -> io::Result<Left>
 where
-    M: MainThread<R>,
-    C: AsRef<[u8]> + Send + 'static,
-    R: Send + 'static,
+    M: MainThread<C, R>,
+    C: AsRef<[u8]> + Send,
+    R: Send,
 {
     let threads = context.options.threads;
     let shared = Arc::new(Shared::new(threads));
-    let seats = start(&context, &shared, Arc::new(enter), main)?;
+    let seats = start(&context, &shared, main)?;
     let pool = Pool::new(Arc::clone(&shared), threads, context.options.queue);
 
     let mut poll = Poll::new()?;
@@ -112,7 +105,8 @@ where
     });
     shared.queue.stop();
     if matches!(left, Ok(Left::Drained)) {
-        main.while_idle(|| seats.into_iter().for_each(|seat| _ = seat.join()));
+        // Each holds its end of this until it is done.
+        main.while_idle(move || while seats.recv().is_ok() {});
     }
     // Nobody will run them.
     while shared.queue.withdraw_first(|_| true).is_some() {}
@@ -122,53 +116,43 @@ where
     left
 }
 
-/// Starts the app threads, and waits until each has its app.
-fn start<M, C, R, E>(
+/// Starts the app threads, and waits until each has its app. They are gone when nothing can be
+/// received any more.
+fn start<M, C, R>(
     context: &Context<'_>,
     shared: &Arc<Shared<C, R>>,
-    enter: Arc<E>,
     main: &mut M,
-) -> io::Result<Vec<JoinHandle<()>>>
+) -> io::Result<Receiver<Result<(), String>>>
 where
-    M: MainThread<R>,
-    C: AsRef<[u8]> + Send + 'static,
-    R: Send + 'static,
-    E: Fn(Seat<C, R>) + Send + Sync + 'static,
+    M: MainThread<C, R>,
+    C: AsRef<[u8]> + Send,
+    R: Send,
 {
     let Context { options, slot, access_log, .. } = context;
     let environ_names =
         access_log.as_ref().map(|log| log.environ_names().to_vec()).unwrap_or_default();
-    let (begins, begun) = mpsc::sync_channel(options.threads);
-    let mut seats = Vec::new();
-    for index in 0..options.threads {
-        let lane = slot.lane(index);
-        let around =
-            Surroundings::new(options.clone(), slot.clone(), lane, environ_names.clone(), false);
+    let threads = options.threads;
+    let (begins, begun) = mpsc::sync_channel(threads);
+    for index in 0..threads {
+        let (lane, names) = (slot.lane(index), environ_names.clone());
+        let around = Surroundings::new(options.clone(), slot.clone(), lane, names, false);
         let seat = Seat { index, shared: Arc::clone(shared), around, begins: begins.clone() };
-        let enter = Arc::clone(&enter);
-        let thread = thread::Builder::new().name(name(index)).stack_size(STACK);
-        let thread = thread.spawn(move || enter(seat)).map_err(|error| {
-            let text =
-                format!("cannot start app thread {} of {}: {error}", index + 1, options.threads);
+        main.start(seat).map_err(|error| {
+            shared.queue.stop();
+            let text = format!("cannot start app thread {} of {threads}: {error}", index + 1);
             io::Error::new(error.kind(), text)
         })?;
-        slot.lane(index).set_thread(thread.as_pthread_t());
-        seats.push(thread);
     }
     drop(begins);
-    let threads = options.threads;
-    let failed = main.while_idle(move || {
-        for _ in 0..threads {
-            match begun.recv() {
-                Ok(Ok(())) => {}
-                Ok(Err(why)) => return Some(why),
-                Err(_) => return Some("an app thread has panicked".to_owned()),
-            }
-        }
-        None
+    let (failed, begun) = main.while_idle(move || {
+        let failed = (0..threads).find_map(|_| match begun.recv() {
+            Ok(begun) => begun.err(),
+            Err(_) => Some("an app thread has panicked".to_owned()),
+        });
+        (failed, begun)
     });
     match failed {
-        None => Ok(seats),
+        None => Ok(begun),
         Some(why) => {
             shared.queue.stop();
             Err(io::Error::other(why))
@@ -177,8 +161,8 @@ where
 }
 
 /// Waits for the loop's end, and runs what is to be run here.
-fn attend<R>(
-    main: &mut impl MainThread<R>,
+fn attend<C, R>(
+    main: &mut impl MainThread<C, R>,
     poll: &mut Poll,
     received: &Receiver<Letter>,
     enters: &mut dyn FnMut(State),

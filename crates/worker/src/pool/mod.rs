@@ -14,7 +14,7 @@
 //! through the queue, as a [`Job`], to an app thread, and comes back as [`Done`]: answered, or as far
 //! as the socket takes, and then the loop sends the rest. In the meantime the loop doesn't touch the
 //! connection's socket; it only remembers what epoll tells of it. So what the two share is the
-//! queue, the list of what is done, a count, two flags, and the [`Transport`](crate::transport::Transport),
+//! queue, the list of what is done, a count, three flags, and the [`Transport`](crate::transport::Transport),
 //! which only one of them uses at a time and which is closed when both have let it go.
 //!
 //! The loop never waits for an app thread nor for the interpreter. What only Python can do at the
@@ -103,6 +103,8 @@ struct Shared<C, R> {
     occupied: AtomicUsize,
     /// No connection is kept any more.
     closing: AtomicBool,
+    /// Nothing is finished any more.
+    quitting: AtomicBool,
     /// An app thread has panicked.
     failed: AtomicBool,
 }
@@ -115,6 +117,7 @@ impl<C, R> Shared<C, R> {
             waker: OnceLock::new(),
             occupied: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
+            quitting: AtomicBool::new(false),
             failed: AtomicBool::new(false),
         }
     }

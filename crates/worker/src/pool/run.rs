@@ -114,6 +114,14 @@ impl<C: AsRef<[u8]> + Send, R: Send> Runs for Pool<C, R> {
         service.app.siblings.take_connections()
     }
 
+    /// Its response must not look whole; what is still sent of it, nobody keeps up.
+    fn abandon(&self, connection: &ConnectionOf<Self>) {
+        self.shared.quitting.store(true, Ordering::Release);
+        if matches!(connection.phase, Phase::WithApp) {
+            connection.client.stream.reset_on_close();
+        }
+    }
+
     /// What chunks of the app's it held is freed when a thread comes by the interpreter next, which
     /// need not be soon.
     fn has_sent(&self) {

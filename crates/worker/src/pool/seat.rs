@@ -12,7 +12,9 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use ironhorn_http::FieldStorage;
-use ironhorn_unix::{Monotonic, claim_response, close_request, open_request};
+use ironhorn_unix::{
+    Monotonic, claim_response, close_request, current_thread, name_thread, open_request,
+};
 use mio::Token;
 
 use super::queue::Work;
@@ -67,6 +69,8 @@ impl<C: AsRef<[u8]> + Send, R: Send> Seat<C, R> {
         A: ThreadApplication<Chunk = C, Rest = R>,
     {
         let _alarm = Alarm(Arc::clone(&self.shared));
+        name_thread(&self.name());
+        self.around.lane.set_thread(current_thread());
         let _ = self.begins.send(Ok(()));
         let mut answered = None;
         loop {
@@ -159,10 +163,17 @@ impl<C: AsRef<[u8]> + Send, R: Send> Seat<C, R> {
             response.map_rest(|_| unreachable!("invariant: nothing was answered so far"));
         let mut progress = response.begin(Reply::Stream { first, rest }, client, &self.around);
         while response.is_streaming() && matches!(progress, Progress::Blocked | Progress::Yielded) {
-            let idle = &mut |wait: &mut (dyn FnMut() + Send)| app.while_idle(wait);
+            let idle = &mut |wait: &mut (dyn FnMut() + Send)| {
+                // A worker that leaves at once is done with what it has begun.
+                if !self.shared.quitting.load(Ordering::Acquire) {
+                    app.while_idle(wait);
+                }
+            };
             progress = match catch_up(&mut response.wire, client, &self.around, 0, idle) {
-                Ok(()) => response.advance(client, &self.around),
-                Err(_) => response.cut(Cut::ClientGone),
+                Ok(()) if !self.shared.quitting.load(Ordering::Acquire) => {
+                    response.advance(client, &self.around)
+                }
+                Ok(()) | Err(_) => response.cut(Cut::ClientGone),
             };
         }
         self.shared.leave();
@@ -197,7 +208,7 @@ impl<C: AsRef<[u8]> + Send, R: Send> Seat<C, R> {
 }
 
 /// A name that the kernel keeps whole: it has room for 15 bytes.
-pub(super) fn name(index: usize) -> String {
+fn name(index: usize) -> String {
     let number = index + 1;
     if number < 100 { format!("ironhorn-app-{number}") } else { format!("ironhorn-app{number}") }
 }

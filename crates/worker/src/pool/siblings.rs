@@ -11,37 +11,84 @@ use ironhorn_unix::{BoardSlot, Monotonic};
 
 /// How long it isn't looked again.
 pub(super) const LOOKS: Duration = Duration::from_millis(10);
+/// After so long without a free thread or an answer, siblings are as busy as this worker.
+const STUCK: Duration = Duration::from_millis(100);
 
 /// What a busy worker knows of its siblings.
 #[derive(Debug, Default)]
 pub(super) struct Siblings {
-    /// When it last looked, while it was busy.
-    looked_at: Option<Monotonic>,
+    /// None while it isn't busy itself, or has none.
+    seen: Option<Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    looked_at: Monotonic,
     /// How many requests they had answered then.
     answered: u64,
-    /// Whether they can do with more.
-    are_free: bool,
+    /// When they last had a free thread, or had answered something.
+    got_on_at: Monotonic,
 }
 
 impl Siblings {
-    /// Whether accepting is left to them, by a worker that is `busy` or not.
+    /// Whether accepting is left to them.
     pub(super) fn take_connections(&self) -> bool {
-        self.are_free
+        self.seen.as_ref().is_some_and(|seen| seen.looked_at.since(seen.got_on_at) < STUCK)
     }
 
-    /// Looks, if it is time to.
+    /// Looks, if it is time to. Whoever is not `busy` doesn't care.
     pub(super) fn look(&mut self, slot: &BoardSlot, is_busy: bool, now: Monotonic) {
         if !is_busy {
-            *self = Self::default();
+            self.seen = None;
             return;
         }
-        if self.looked_at.is_some_and(|looked_at| now.since(looked_at) < LOOKS) {
+        if self.seen.as_ref().is_some_and(|seen| now.since(seen.looked_at) < LOOKS) {
+            return;
+        }
+        if !slot.has_sibling() {
+            self.seen = None;
             return;
         }
         let answered = slot.answered_by_siblings();
-        let get_on = self.looked_at.is_none() || answered != self.answered;
-        self.are_free = slot.has_free_sibling() || (get_on && slot.has_sibling());
-        self.answered = answered;
-        self.looked_at = Some(now);
+        let got_on_at = match &self.seen {
+            Some(seen) if seen.answered == answered && !slot.has_free_sibling() => seen.got_on_at,
+            _ => now,
+        };
+        self.seen = Some(Seen { looked_at: now, answered, got_on_at });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ironhorn_unix::{Board, State};
+
+    #[test]
+    fn siblings_take_connections_while_they_get_on() {
+        let at = |millis: u64| Monotonic::from_nanos(millis * 1_000_000);
+        let board = Board::new(2).unwrap();
+        let (slot, sibling) = (board.slot(1), board.slot(2));
+        let mut siblings = Siblings::default();
+        siblings.look(&slot, true, at(0));
+        assert!(!siblings.take_connections(), "there is none");
+        sibling.set_state(State::Ready);
+        siblings.look(&slot, true, at(20));
+        assert!(siblings.take_connections(), "nobody knows better yet");
+        siblings.look(&slot, true, at(119));
+        assert!(siblings.take_connections());
+        siblings.look(&slot, true, at(140));
+        assert!(!siblings.take_connections(), "it is stuck as well");
+        sibling.lane(0).end_request();
+        siblings.look(&slot, true, at(149));
+        assert!(!siblings.take_connections(), "it isn't looked that often");
+        siblings.look(&slot, true, at(150));
+        assert!(siblings.take_connections());
+        siblings.look(&slot, true, at(300));
+        assert!(!siblings.take_connections());
+        sibling.set_free_threads(1);
+        siblings.look(&slot, true, at(310));
+        assert!(siblings.take_connections());
+        siblings.look(&slot, false, at(311));
+        assert!(!siblings.take_connections(), "it can do it itself");
     }
 }

@@ -22,8 +22,8 @@ use ironhorn_worker::access_log::Format;
 use ironhorn_worker::tls::TlsFacts;
 use ironhorn_worker::{
     AccessLog, Application, Body, Chunks, Context, Entrance, Exchange, Failed, Forwarded, Left,
-    MainThread, Options, Protocol, Reply, Request, Sender, Stream, ThreadApplication, Trust, run,
-    run_on_threads,
+    MainThread, Options, Protocol, Reply, Request, Seat, Sender, Stream, ThreadApplication, Trust,
+    run, run_on_threads,
 };
 
 use crate::client::Client;
@@ -215,10 +215,15 @@ where
     }
 }
 
-/// The main thread of a worker with app threads.
-struct Main;
+/// The main thread of a worker with app threads, which it starts.
+struct Main<F>(F);
 
-impl MainThread<Made> for Main {
+impl<F: Fn(Seat<Vec<u8>, Made>) + Clone + Send + 'static> MainThread<Vec<u8>, Made> for Main<F> {
+    fn start(&mut self, seat: Seat<Vec<u8>, Made>) -> io::Result<()> {
+        let serve = self.0.clone();
+        thread::Builder::new().spawn(move || serve(seat)).map(drop)
+    }
+
     fn while_idle<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T {
         wait()
     }
@@ -437,11 +442,12 @@ impl Setup {
         let of_threads = Arc::clone(&turns);
         let app = Arc::new(app);
         self.launch(listeners, locals, turns, move |context| {
-            run_on_threads(context, &mut Main, move |seat| {
+            let mut main = Main(move |seat: Seat<Vec<u8>, Made>| {
                 let app = Arc::clone(&app);
                 let call = move |asked: &Asked, exchange: &mut dyn Exchange| app(asked, exchange);
                 seat.serve(App { call, turns: Arc::clone(&of_threads) });
-            })
+            });
+            run_on_threads(context, &mut main)
         })
     }
 
@@ -460,14 +466,15 @@ impl Setup {
         self.options.threads = crate::THREADS;
         let app = Arc::new(Mutex::new(app));
         self.launch(listeners, locals, turns, move |context| {
-            run_on_threads(context, &mut Main, move |seat| {
+            let mut main = Main(move |seat: Seat<Vec<u8>, Made>| {
                 let app = Arc::clone(&app);
                 let call = move |asked: &Asked, exchange: &mut dyn Exchange| {
                     let mut app = app.lock().unwrap();
                     (*app)(asked, exchange)
                 };
                 seat.serve(App { call, turns: Arc::clone(&counted) });
-            })
+            });
+            run_on_threads(context, &mut main)
         })
     }
 

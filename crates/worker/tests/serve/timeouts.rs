@@ -143,6 +143,9 @@ fn a_reader_that_gets_on_is_not_given_up() {
 
 #[test]
 fn what_came_while_the_app_ran_came_in_time() {
+    if crate::THREADS != 0 {
+        return; // The loop hears of it at once.
+    }
     let (meets, met) = mpsc::channel::<()>();
     let directory = tempfile::tempdir().unwrap();
     let server = Setup::new()
