@@ -406,6 +406,10 @@ impl<'a, A: Runs> Loop<'a, A> {
     }
 
     fn leave(&mut self) {
+        // What is done by now is no loss.
+        if let Err(error) = A::attend(self) {
+            log::debug!(error:%; "leaving");
+        }
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.service.app.abandon(&self.connections[key].connection);

@@ -441,7 +441,7 @@ impl Setup {
         let turns = Arc::new(Turns::default());
         let of_threads = Arc::clone(&turns);
         let app = Arc::new(app);
-        self.launch(listeners, locals, turns, move |context| {
+        self.launch(listeners, locals, turns, true, move |context| {
             let mut main = Main(move |seat: Seat<Vec<u8>, Made>| {
                 let app = Arc::clone(&app);
                 let call = move |asked: &Asked, exchange: &mut dyn Exchange| app(asked, exchange);
@@ -461,11 +461,11 @@ impl Setup {
         let counted = Arc::clone(&turns);
         if crate::THREADS == 0 {
             let app = App { call: app, turns: counted };
-            return self.launch(listeners, locals, turns, move |context| run(context, app));
+            return self.launch(listeners, locals, turns, false, move |context| run(context, app));
         }
         self.options.threads = crate::THREADS;
         let app = Arc::new(Mutex::new(app));
-        self.launch(listeners, locals, turns, move |context| {
+        self.launch(listeners, locals, turns, true, move |context| {
             let mut main = Main(move |seat: Seat<Vec<u8>, Made>| {
                 let app = Arc::clone(&app);
                 let call = move |asked: &Asked, exchange: &mut dyn Exchange| {
@@ -483,6 +483,7 @@ impl Setup {
         listeners: Vec<Listener>,
         locals: Vec<Local>,
         turns: Arc<Turns>,
+        pooled: bool,
         serve: impl FnOnce(Context<'_>) -> io::Result<Left> + Send + 'static,
     ) -> Server {
         let (master, channel) = channel().unwrap();
@@ -496,7 +497,7 @@ impl Setup {
         let counted = Arc::clone(&reopens);
         let entered = Arc::new(Mutex::new(Vec::new()));
         let entering = Arc::clone(&entered);
-        if self.options.threads > 1 {
+        if pooled {
             turns.beats.set(slot.clone()).unwrap();
         }
         if self.examined {
