@@ -31,6 +31,7 @@ def test_a_worker_that_is_never_ready_replaces_nobody(stage: Stage, hooks) -> No
     hooks.write(HANGS.format("worker_ready(worker)"))
     server.send(signal.SIGHUP)
     server.log.wait_for_line("reload failed.*boot timeout")
+    server.log.wait_for_line("worker died")
     assert server.get("/hello").status == 200
     assert server.worker() == old
     assert server.stop() == 0
