@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import yaml
 from harness import Stage, run_once
-from proxy.conftest import front
+from proxy.front import front
 
 __all__ = ["front", "run_printed"]
 

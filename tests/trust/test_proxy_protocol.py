@@ -159,7 +159,7 @@ def test_a_stranger_is_served_without_and_refused_with_one(stage: Stage) -> None
     for header in (V1, V2):
         with Wire(server.address, source=STRANGER) as wire:
             response = wire.send(header + ASK).read_response()
-            assert (response.status, response.closes) == (403, True)
+            assert (response.status, response.closes) == (400, True)
             assert b"proxy_allow_from" in response.body
     named = stage.serve(proxy_protocol="auto", proxy_allow_from="127.0.0.2/31")
     assert named.address is not None
@@ -171,7 +171,7 @@ def test_switched_off_it_is_explained(stage: Stage) -> None:
     server = stage.serve()
     with server.connect() as wire:
         response = wire.send(V1 + ASK).read_response()
-    assert response.status == 403
+    assert response.status == 400
     assert b"proxy_protocol" in response.body
 
 

@@ -552,7 +552,7 @@ settings! {
         /// `on` takes for the client the first address from the right in X-Forwarded-For or
         /// Forwarded that `forwarded_allow_ips` doesn't list; a number, the one that many
         /// places from the right, one for each proxy. It becomes REMOTE_ADDR, also in the
-        /// access log.
+        /// access log. The flag without a value is `on`.
         forwarded_for: ForwardedFor = One(Forwarding) => {
             value: "off|on|NUMBER",
             bare: Some("on"),
@@ -562,7 +562,8 @@ settings! {
         /// Whether a trusted proxy says what host and port the client has asked for.
         ///
         /// X-Forwarded-Host, X-Forwarded-Port and the host of Forwarded become HTTP_HOST,
-        /// SERVER_NAME and SERVER_PORT. For proxies that do not pass Host on.
+        /// SERVER_NAME and SERVER_PORT. For proxies that do not pass Host on. The flag without
+        /// a value is `on`.
         forwarded_host: bool = One(Choice(&[
             ("off", false),
             ("on", true),
@@ -591,7 +592,8 @@ settings! {
         /// The header of the PROXY protocol that connections begin with.
         ///
         /// `v1`, `v2`, or `auto` for either. It is required of the peers that
-        /// `proxy_allow_from` lists, and refused from others, which are served without.
+        /// `proxy_allow_from` lists, and refused from others, which are served without. The
+        /// flag without a value is `auto`.
         proxy_protocol: ProxyProtocol = One(Choice(&[
             ("off", ProxyProtocol::Off),
             ("v1", ProxyProtocol::V1),

@@ -249,7 +249,7 @@ impl Refusal {
                 (400, "RFC 3875 §4.1.13", "the path doesn't begin with the proxy's SCRIPT_NAME")
             }
             Self::ProxyHeaderUnexpected => (
-                403,
+                400,
                 "proxy-protocol.txt §2",
                 "PROXY header from a peer that may send none: see proxy_protocol and proxy_allow_from",
             ),

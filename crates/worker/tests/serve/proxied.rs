@@ -147,7 +147,7 @@ fn another_peer_may_not_send_one() {
         for header in [V1, V2] {
             let mut client = server.connect();
             let response = client.send([header, REQUEST].concat()).response();
-            assert_eq!(response.status, 403);
+            assert_eq!(response.status, 400);
             assert!(response.text().contains("proxy_allow_from"), "{}", response.text());
             client.is_closed();
         }
