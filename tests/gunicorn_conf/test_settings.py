@@ -97,7 +97,7 @@ def test_what_each_becomes(stage: Stage, site) -> None:
 def test_warnings_one_each(stage: Stage, site) -> None:
     site.write(
         """
-        worker_class = "gthread"
+        worker_class = "gevent"
         threads = 4
         forwarded_allow_ips = "*"
         statsd_host = "localhost:8125"
@@ -114,7 +114,6 @@ def test_warnings_one_each(stage: Stage, site) -> None:
     server = site.serve()
     names = [
         "worker_class",
-        "threads",
         "forwarded_allow_ips",
         "statsd_host",
         "logconfig_dict",
