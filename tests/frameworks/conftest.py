@@ -9,13 +9,15 @@ from frameworks.example import Example, Pace, Site, prepared_site
 from harness import Stage
 
 
-@pytest.fixture(params=["plain", "validated"])
+@pytest.fixture(params=["plain", "validated", "threads"])
 def example(request: pytest.FixtureRequest, stage: Stage) -> Example:
     """Serves examples by name.
 
-    Every test is run twice, the second time with wsgiref.validate around the app.
+    Every test is run three times, the second time with wsgiref.validate around the app, the third
+    time in eight threads besides.
     """
-    return Example(stage, validated=request.param == "validated")
+    threads = 8 if request.param == "threads" else None
+    return Example(stage, validated=request.param != "plain", threads=threads)
 
 
 @pytest.fixture

@@ -33,10 +33,12 @@ class Example:
 
     stage: Stage
     validated: bool = False
+    threads: int | None = None
 
     def serve(self, name: str, env: dict[str, str] | None = None, **settings: object) -> Server:
         """Starts the real command on an example."""
         directory, env = EXAMPLES / name, dict(env or {})
+        settings = {"threads": self.threads, **settings}
         if self.validated:
             env["VALIDATED_APP"] = app_of(name)
             return self.stage.serve(

@@ -121,7 +121,7 @@ def test_those_of_proxies(stage: Stage, site, text: str, key: str, value: str | 
 def test_warnings_one_each(stage: Stage, site) -> None:
     site.write(
         """
-        worker_class = "gthread"
+        worker_class = "gevent"
         threads = 4
         secure_scheme_headers = {"X-OWN-SCHEME": "https"}
         statsd_host = "localhost:8125"
@@ -138,7 +138,6 @@ def test_warnings_one_each(stage: Stage, site) -> None:
     server = site.serve()
     names = [
         "worker_class",
-        "threads",
         "secure_scheme_headers",
         "statsd_host",
         "logconfig_dict",

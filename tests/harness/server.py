@@ -48,7 +48,7 @@ BAD_LINE = re.compile(
 )
 ZYGOTE = "ironhorn: zygote"
 KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "USER", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
-# Serves what a test doesn't say otherwise with so many threads, to run the tests of all the rest so.
+# So many threads for what is served, unless a test says otherwise: to run all tests with threads.
 THREADS = os.environ.get("IRONHORN_TEST_THREADS")
 
 

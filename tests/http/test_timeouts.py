@@ -60,8 +60,8 @@ def test_a_body_that_stops(stage: Stage) -> None:
 
 
 def test_a_body_that_goes_on_slowly_is_waited_for(stage: Stage) -> None:
-    """body_timeout is for the time between bytes, not for the whole."""
-    server = stage.serve(body_timeout=1)
+    """body_timeout is for the time between bytes, not for the whole; that has body_min_rate."""
+    server = stage.serve(body_timeout=1, body_min_rate=1)
     with server.connect() as wire:
         started = time.monotonic()
         wire.send(request("POST", "/echo", "Content-Length: 5"))
@@ -70,6 +70,16 @@ def test_a_body_that_goes_on_slowly_is_waited_for(stage: Stage) -> None:
             wire.send(b"x")
         assert wire.read_response().body == b"xxxxx"
         assert elapsed(started) > 1.9
+
+
+def test_a_body_that_drips_in_is_refused(stage: Stage) -> None:
+    """However short its pauses are: on average it has to be faster than that."""
+    server = stage.serve(body_timeout=1, body_min_rate=1000)
+    with server.connect() as wire:
+        wire.send(request("POST", "/echo", "Content-Length: 1000"))
+        while wire.is_silent_for(0.2):
+            wire.send(b"x")
+        assert wire.read_response().status == 408
 
 
 def test_a_client_that_never_reads(stage: Stage) -> None:

@@ -21,8 +21,10 @@
 //! | `socket::inherited` | borrowing descriptor N of `fd://N` | python: [`Listener::bind`], [`Listener::check`] |
 //! | `socket::inherited` | owning the descriptor of an adopted listener | python: [`Listener::adopt`] |
 //! | `upgrade` | `pre_exec` of a new program, borrowing descriptors to be inherited | python: [`Program::spawn`], [`set_close_on_exec`] |
+//! | `arenas` | `mallopt(3)` | python: [`limit_arenas`] |
 //! | `title` | writing over the kernel's argv area | python: [`set_process_title`] |
 
+mod arenas;
 mod board;
 mod channel;
 mod child;
@@ -52,6 +54,7 @@ mod working_directory;
 pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
 
+pub use arenas::limit_arenas;
 pub use board::{Board, BoardLane, BoardSlot, LANES, ONE_REPORT, Running, Snapshot, State};
 pub use channel::{
     Channel, Frame, FromZygote, MasterEnd, Received, ToMaster, ToWorker, ToZygote, WorkerEnd,

@@ -212,7 +212,7 @@ def worker_class(value: Any) -> Texts:
     if name == "asgi" or "uvicorn" in name.lower():
         raise ValueError("a worker class for WSGI: Ironhorn doesn't serve ASGI")
     if name.startswith(("gevent", "eventlet", "tornado", "egg:gunicorn#gevent")):
-        why = "nothing is patched; a worker serves one request at a time, so set more workers or threads"
+        why = "nothing is patched; set more threads, or workers"
     else:
         why = "there is one kind of worker"
     return Texts(None, f"{name}: {why}")

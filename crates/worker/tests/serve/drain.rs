@@ -115,6 +115,9 @@ fn a_leaving_worker_answers_all_that_was_pipelined() {
 
 #[test]
 fn a_stopping_worker_takes_what_the_kernel_has_queued() {
+    if crate::THREADS != 0 {
+        return; // Nothing stays queued: the loop goes on while the app is busy.
+    }
     let (meets, app) = meeting();
     let server = Server::start(app);
     let mut idle = server.connect();
