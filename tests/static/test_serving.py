@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -51,13 +53,33 @@ def test_requests_leave_no_descriptor_open(stage: Stage) -> None:
         requests = [request("GET", f"/static/{name}", "Accept-Encoding: br") for name in names]
         requests.append(request("GET", "/static/big.bin", "Range: bytes=1-70000"))
         wire.send(requests[0]).read_response()
+        # The file is closed by the time that the next request is answered.
+        wire.get("/hello").read_response()
         before = descriptors(worker)
         for _ in range(1250):
             wire.send(b"".join(requests))
             statuses = [wire.read_response().status for _ in requests]
             assert statuses == [200, 301, 200, 404, 200, 404, 404, 206]
+        wire.get("/hello").read_response()
         assert descriptors(worker) == before
     assert server.worker() == worker
+
+
+def test_a_directory_that_is_gone_stops_no_replacement(stage: Stage) -> None:
+    """Its requests are the app's until a reload; the rest goes on as before."""
+    directory = stage.directory / "gone"
+    directory.mkdir()
+    (directory / "here.txt").write_text("here")
+    site.fill(stage.directory / "assets")
+    server = stage.serve(static=["/gone=gone", "/static=assets"])
+    server.allow_log("cannot serve /gone", "worker died")
+    assert server.get("/gone/here.txt").body == b"here"
+    shutil.rmtree(directory)
+    with server.complains("ERROR .*cannot serve /gone from gone: .*the application answers there"):
+        os.kill(server.worker(), signal.SIGKILL)
+    server.wait_answer("/hello")
+    assert server.get("/static/site.css").body == CSS
+    assert server.get("/gone/here.txt").status == 404
 
 
 def test_the_access_log_and_max_requests(stage: Stage) -> None:

@@ -140,10 +140,13 @@ fn serve(
             ExitCode::RUNTIME
         })?,
     };
-    let static_files = static_files::open(settings).map_err(|error| {
-        log::error!("{error}");
-        ExitCode::RUNTIME
-    })?;
+    let static_files = match board.has_served(generation) {
+        true => static_files::open_what_is_left(settings),
+        false => static_files::open(settings).map_err(|error| {
+            log::error!("{error}");
+            ExitCode::RUNTIME
+        })?,
+    };
     let options = GatewayOptions {
         multiprocess: settings.workers > 1,
         multithread: settings.threads > 1,

@@ -5,7 +5,26 @@ use ironhorn_worker::{StaticError, StaticFiles, StaticOptions};
 
 /// Opens what is to be served. `None`: nothing is.
 pub(crate) fn open(settings: &Settings) -> Result<Option<StaticFiles>, StaticError> {
-    StaticFiles::open(&StaticOptions {
+    StaticFiles::open(&options(settings))
+}
+
+/// Opens what is left of it, for a worker whose generation has served before: what has gone since
+/// stops no replacement.
+pub(crate) fn open_what_is_left(settings: &Settings) -> Option<StaticFiles> {
+    let mut options = options(settings);
+    loop {
+        match StaticFiles::open(&options) {
+            Ok(files) => return files,
+            Err(error) => {
+                log::error!("{error}; until a reload, the application answers there");
+                options.maps.retain(|(prefix, _)| *prefix != error.prefix);
+            }
+        }
+    }
+}
+
+fn options(settings: &Settings) -> StaticOptions {
+    StaticOptions {
         maps: settings.r#static.clone(),
         index: settings.static_index.clone(),
         cache: settings.static_cache.clone(),
@@ -15,7 +34,7 @@ pub(crate) fn open(settings: &Settings) -> Result<Option<StaticFiles>, StaticErr
             Symlinks::Follow => ironhorn_unix::Symlinks::Follow,
         },
         fallthrough: settings.static_fallthrough,
-    })
+    }
 }
 
 /// Whether all of it is there; the error says which setting names what isn't.
