@@ -166,6 +166,24 @@ def test_the_loop_needs_no_interpreter(stage: Stage) -> None:
         assert server.get("/health", deadline=scaled(2)).body == b"ready\n"
 
 
+@pytest.mark.alone
+def test_a_worker_that_cannot_run_leaves_connections_to_others(stage: Stage) -> None:
+    """C code that holds the interpreter's lock keeps the other threads of its worker from running,
+    but few requests come to it.
+    """
+    server = stage.serve("crowd:app", threads=8, workers=2, timeout=0, graceful_timeout=1)
+    server.allow_log("graceful timeout", "worker died")
+    wires = [server.connect().get("/hold")]
+    waits = 0
+    for _ in range(20):
+        wires.append(server.connect().get("/hello"))
+        if wires[-1].is_silent_for(0.3):
+            waits += 1
+    assert waits <= 2
+    for wire in wires:
+        wire.close()
+
+
 @pytest.mark.parametrize("order", [signal.SIGHUP, signal.SIGTERM], ids=["reload", "stop"])
 def test_no_request_fails_under_load(stage: Stage, order: signal.Signals) -> None:
     server = stage.serve("crowd:app", threads=4, workers=2)

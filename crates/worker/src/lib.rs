@@ -6,8 +6,9 @@
 //!                              └───────────── keep-alive, pipelined requests ◄──────────┘
 //! ```
 //!
-//! The app is called on the loop's own thread, with a request that is complete: a slow client
-//! costs a connection, never the worker. Nothing here knows Python; [`Application`] is the door.
+//! The app is called on the loop's own thread ([`run`]) or on several others ([`run_on_threads`]), with
+//! a request that is complete: a slow client costs a connection, never the worker. Nothing here knows
+//! Python; [`Application`] is the door.
 
 #![forbid(unsafe_code)]
 

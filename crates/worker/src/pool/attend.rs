@@ -27,9 +27,11 @@ impl<C: AsRef<[u8]> + Send, R: Send> Loop<'_, Pool<C, R>> {
         }
         self.release();
         let (pool, slot) = (&mut self.service.app, &self.service.around.slot);
-        let free = pool.free();
+        let now = Monotonic::now();
+        pool.look_for_stall(now);
+        let free = if pool.stall.lasts() { 0 } else { pool.free() };
         slot.set_free_threads(u32::try_from(free).unwrap_or(u32::MAX));
-        pool.siblings.look(slot, free == 0, Monotonic::now());
+        pool.siblings.look(slot, free == 0, now);
         Ok(())
     }
 
@@ -106,7 +108,7 @@ impl<C: AsRef<[u8]> + Send, R: Send> Loop<'_, Pool<C, R>> {
         }
         let is_overdue = |job: &Job<C, R>| service.is_overdue(now.since(job.since));
         let job = service.app.shared.queue.withdraw_first(is_overdue)?;
-        service.app.shared.leave();
+        service.app.withdrawn();
         Some(job)
     }
 
@@ -152,7 +154,7 @@ impl<C: AsRef<[u8]> + Send, R: Send> Loop<'_, Pool<C, R>> {
                 let is_it = |job: &Job<C, R>| job.token == token && (job.waits || is_broken);
                 let withdrawn = queue.withdraw(is_it).is_some();
                 if withdrawn {
-                    self.service.app.shared.leave();
+                    self.service.app.withdrawn();
                 }
                 withdrawn
             }

@@ -14,7 +14,7 @@
 //! through the queue, as a [`Job`], to an app thread, and comes back as [`Done`]: answered, or as far
 //! as the socket takes, and then the loop sends the rest. In the meantime the loop doesn't touch the
 //! connection's socket; it only remembers what epoll tells of it. So what the two share is the
-//! queue, the list of what is done, a count, three flags, and the [`Transport`](crate::transport::Transport),
+//! queue, the list of what is done, two counts, three flags, and the [`Transport`](crate::transport::Transport),
 //! which only one of them uses at a time and which is closed when both have let it go.
 //!
 //! The loop never waits for an app thread nor for the interpreter. What only Python can do at the
@@ -26,6 +26,7 @@ mod queue;
 mod run;
 mod seat;
 mod siblings;
+mod stall;
 mod sync;
 
 use std::collections::VecDeque;
@@ -45,6 +46,7 @@ pub use main_thread::{MainThread, run_on_threads};
 use queue::Queue;
 pub use seat::Seat;
 use siblings::Siblings;
+use stall::Stall;
 use sync::{Mutex, lock};
 
 /// An app on one of several threads. Its chunks outlive the thread's hold on the interpreter.
@@ -101,6 +103,8 @@ struct Shared<C, R> {
     /// Requests that wait, and those that the app is busy with: what it has answered isn't among them
     /// any more when its client can know of it.
     occupied: AtomicUsize,
+    /// How often a thread has come by the interpreter with a request.
+    entered: AtomicUsize,
     /// No connection is kept any more.
     closing: AtomicBool,
     /// Nothing is finished any more.
@@ -116,6 +120,7 @@ impl<C, R> Shared<C, R> {
             done: Mutex::new(Vec::new()),
             waker: OnceLock::new(),
             occupied: AtomicUsize::new(0),
+            entered: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             quitting: AtomicBool::new(false),
             failed: AtomicBool::new(false),
@@ -211,6 +216,9 @@ pub(crate) struct Pool<C, R> {
     /// Of times when nothing more was read.
     full: Episodes,
     siblings: Siblings,
+    stall: Stall,
+    /// Requests that were handed over and not withdrawn.
+    handed_over: usize,
 }
 
 /// A connection that is held back.
@@ -226,11 +234,33 @@ impl<C, R> Pool<C, R> {
             threads,
             queue,
             siblings: Siblings::default(),
+            stall: Stall::default(),
+            handed_over: 0,
             held_back: VecDeque::new(),
             releasing: false,
             done: Vec::new(),
             full: Episodes::default(),
         }
+    }
+
+    /// A request is handed over.
+    fn enter(&mut self) {
+        self.handed_over = self.handed_over.wrapping_add(1);
+        self.shared.occupied.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It was withdrawn.
+    fn withdrawn(&mut self) {
+        self.handed_over = self.handed_over.wrapping_sub(1);
+        self.shared.leave();
+    }
+
+    /// Sees whether threads that have a request can run it.
+    fn look_for_stall(&mut self, now: Monotonic) {
+        let entered = self.shared.entered.load(Ordering::Relaxed);
+        // If none is free, some of them wait for a thread.
+        let waits = self.free() > 0 && self.handed_over != entered;
+        self.stall.see(waits, entered, now);
     }
 
     /// How many requests wait or are with the app.

@@ -42,7 +42,7 @@ impl<C: AsRef<[u8]> + Send, R: Send> Runs for Pool<C, R> {
         let suspended = Box::new(Suspended { head: bytes.to_vec(), response });
         let (token, client, unseen) =
             (connection.token, connection.client.clone(), !connection.served);
-        service.app.shared.occupied.fetch_add(1, Ordering::Relaxed);
+        service.app.enter();
         let job = Job { token, client, suspended, body, more, since, waits, unseen };
         service.app.shared.queue.push(job);
         connection.phase = Phase::WithApp;
@@ -106,7 +106,8 @@ impl<C: AsRef<[u8]> + Send, R: Send> Runs for Pool<C, R> {
             let first = queued.into_iter().chain(held_back).min()?;
             Some((first + timeout).since(now) + Duration::from_millis(1))
         });
-        let looks = pool.siblings.take_connections().then_some(LOOKS);
+        let looks = pool.siblings.take_connections() || pool.stall.may_last();
+        let looks = looks.then_some(LOOKS);
         overdue.into_iter().chain(looks).min()
     }
 

@@ -83,7 +83,10 @@ impl<C: AsRef<[u8]> + Send, R: Send> Seat<C, R> {
                 seat.shared.queue.take(seat.index)
             });
             match work {
-                Work::Request(job) => answered = self.call(&mut app, job),
+                Work::Request(job) => {
+                    self.shared.entered.fetch_add(1, Ordering::Relaxed);
+                    answered = self.call(&mut app, job);
+                }
                 Work::Rest(rest) => app.finish(rest),
                 Work::Nothing => {}
                 Work::Stop => return,
