@@ -339,7 +339,7 @@ impl Host for Server<'_> {
 
     fn observe(&mut self, report: &Report) {
         if let Some(watch) = &mut self.watch {
-            watch.look_at_loaded();
+            watch.look_at_loaded(Monotonic::now());
         }
         self.systemd.observe(report, self.other());
         if *report == Report::Serving {
