@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 
 import pytest
 from harness import Load, Server, Stage, Wire, request, wait_until
@@ -204,6 +205,30 @@ def test_a_big_upload_goes_to_a_file_that_has_no_name(stage: Stage) -> None:
         assert list((stage.directory / "spool").iterdir()) == []
         assert wire.send(piece).read_response(deadline=20).body.startswith(str(size).encode())
     wait_until(lambda: not spooled(server), what="the file is let go")
+
+
+def test_uploads_have_so_much_of_the_disk_together(stage: Stage) -> None:
+    """Who finds no room is told so; the others go on, and what is done makes room again."""
+    server = stage.serve(spool_limit="8m")
+    piece = b"z" * (1 << 20)
+
+    with server.connect() as first, server.connect() as second:
+        first.send(request("POST", "/digest", f"Content-Length: {6 << 20}"))
+        for _ in range(5):
+            first.send(piece, 20)
+        wait_until(lambda: spooled(server), what="a deleted file held by the worker")
+        with server.complains("WARN .*raise spool_limit.*spool_limit=8388608"):
+            second.send(request("POST", "/digest", f"Content-Length: {64 << 20}"))
+            with suppress(OSError):
+                for _ in range(64):
+                    second.send(piece, 20)
+            assert second.read_response().status == 507
+        assert first.send(piece, 20).read_response(deadline=20).status == 200
+    with server.connect() as third:
+        third.send(request("POST", "/digest", f"Content-Length: {8 << 20}"))
+        for _ in range(8):
+            third.send(piece, 20)
+        assert third.read_response(deadline=20).status == 200
 
 
 def resident(server: Server) -> int:

@@ -505,6 +505,16 @@ settings! {
             default: &["unlimited"],
         }
 
+        /// How much disk the bodies that are on their way to a worker may take together.
+        ///
+        /// Written as `limit_request_body`. Bodies over 1 MiB are kept in files without a
+        /// name in TMPDIR until the application is called; one that finds no room is
+        /// answered with 507.
+        spool_limit: Option<u64> = One(Bytes { min: MEBIBYTE }) => {
+            value: "BYTES|unlimited",
+            default: &["unlimited"],
+        }
+
         /// What is done with header fields whose name has an underscore.
         ///
         /// WSGI can't tell X_User from X-User, which a proxy may have set or removed.

@@ -322,6 +322,7 @@ fn worker_options(settings: &Settings) -> Options {
         write_timeout: Some(settings.write_timeout),
         write_min_rate: settings.write_min_rate,
         worker_connections: settings.worker_connections,
+        spool_limit: settings.spool_limit,
         limits: Limits {
             request_line: settings.limit_request_line,
             fields: settings.limit_request_fields,

@@ -80,6 +80,8 @@ pub struct Options {
     pub write_min_rate: u32,
     /// How many connections are open at once; more wait in the kernel's queue.
     pub worker_connections: usize,
+    /// How much disk the request bodies that are on their way may take together, in bytes.
+    pub spool_limit: Option<u64>,
     /// What a request may measure.
     pub limits: Limits,
     /// The `Server` field; empty for none.

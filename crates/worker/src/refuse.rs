@@ -93,6 +93,14 @@ impl<A: Runs> Service<A> {
                     "cannot keep a request body; free the disk or set TMPDIR");
                 self.answer_refusal(connection, received, 507, "the request body can't be stored")
             }
+            BodyError::NoRoom => {
+                if let Some(count) = self.out_of_room.another(Monotonic::now()) {
+                    let spool_limit = self.around.options.spool_limit.unwrap_or_default();
+                    log::warn!(count, spool_limit;
+                        "request bodies on their way have all the disk that they may: raise spool_limit");
+                }
+                self.answer_refusal(connection, received, 507, "the request body can't be stored")
+            }
         }
     }
 

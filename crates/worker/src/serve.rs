@@ -17,7 +17,7 @@ use ironhorn_unix::{BoardLane, BoardSlot, Monotonic};
 use crate::Options;
 use crate::access_log::AccessLog;
 use crate::application::Body;
-use crate::body::{Memory, Spool, Upload};
+use crate::body::{Spool, Storage, Upload};
 use crate::connection::{Connection, Phase};
 use crate::overload::Episodes;
 use crate::pace::is_too_slow;
@@ -93,8 +93,10 @@ pub(crate) struct Service<A: Runs> {
     pub(crate) turn_began: Monotonic,
     /// Of requests that were turned away.
     pub(crate) overload: Episodes,
-    /// Of the request bodies.
-    memory: Memory,
+    /// Of request bodies that found no room on the disk.
+    pub(crate) out_of_room: Episodes,
+    /// Where request bodies are kept.
+    bodies: Storage,
     /// Whether it was said that a proxy isn't heeded.
     ignored_told: Cell<bool>,
     /// The memory of the last response's head.
@@ -117,6 +119,7 @@ impl<A: Runs> Service<A> {
         let environ_names =
             access_log.as_ref().map(|log| log.environ_names().to_vec()).unwrap_or_default();
         let lane = slot.lane(0);
+        let bodies = Storage::new(options.spool_limit);
         let around = Surroundings::new(options, slot, lane, environ_names, A::INLINE);
         let now = Monotonic::now();
         let mut service = Self {
@@ -127,7 +130,8 @@ impl<A: Runs> Service<A> {
             retiring: false,
             turn_began: now,
             overload: Episodes::default(),
-            memory: Memory::default(),
+            out_of_room: Episodes::default(),
+            bodies,
             ignored_told: Cell::new(false),
             spare_head: ResponseHead::default(),
             strangers: 0,
@@ -331,7 +335,7 @@ impl<A: Runs> Service<A> {
             // answer anyway: it may send the body without it (RFC 9110 §10.1.1).
             let _ = connection.client.stream.send(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
-        let mut spool = Spool::new(head.body, self.memory.clone());
+        let mut spool = Spool::new(head.body, self.bodies.clone());
         match spool.receive(&mut connection.http, rest, limits) {
             Ok(arrived) if arrived.whole => {
                 let more = arrived.consumed < rest.len();

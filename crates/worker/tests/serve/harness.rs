@@ -329,6 +329,7 @@ impl Setup {
             write_timeout: Some(LONG),
             write_min_rate: 0,
             worker_connections: 1000,
+            spool_limit: None,
             limits: Limits::default(),
             server: "ironhorn".to_owned(),
             heartbeat: Duration::from_millis(20),
