@@ -80,19 +80,19 @@ class Way:
         name: str,
         env: dict[str, str] | None = None,
         static: Path | None = None,
-        **more: object,
+        **settings: object,
     ) -> Entrance:
         """Starts the real command on an example, and nginx if it is on the way.
 
         The files in `static` are nginx's to serve.
         """
         if self.name == "uwsgi":
-            more["protocol"] = "uwsgi"
+            settings["protocol"] = "uwsgi"
         if not self.is_encrypted:
-            server = self.example.serve(name, env, **more)
+            server = self.example.serve(name, env, **settings)
             return Entrance(server, self._address_before(server, static))
         certfile = self.authority.issue("server", "localhost", "127.0.0.1")
-        server = self.example.serve(name, env, certfile=certfile, **more)
+        server = self.example.serve(name, env, certfile=certfile, **settings)
         assert server.address is not None
         return Entrance(server, server.address, self.authority.context())
 
