@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from harness import Stage, request, wait_record
+from harness import BadResponse, Stage, request, wait_record
 from tls.certificates import Authority, TlsWire
 
 pytestmark = pytest.mark.ironhorn("its timeout is a heartbeat")
@@ -50,3 +50,41 @@ def test_one_is_answered_504_and_the_other_served(
     server.log.wait_for_line(rf"WARN .*response dropped.* method={method} path=/meet\b")
     server.output.wait_for_line(f"^{method} /meet 504$")
     assert len(server.output.matching("/meet")) == 1
+
+
+def test_nothing_of_what_was_pipelined_is_answered(
+    stage: Stage, certfile: Path, authority: Authority
+) -> None:
+    """Behind the 504 the connection ends, whatever was sent; before it, all is answered."""
+    server = stage.serve(certfile=certfile, threads=2, timeout=1, graceful_timeout=60)
+    server.allow_log("request timeout")
+    gate = stage.gate("stuck")
+    with TlsWire(server, authority.context()) as wire:
+        targets = ("/hello", "/meet?stuck", "/hello", "/hello")
+        wire.send(b"".join(request("GET", target) for target in targets))
+        gate.wait_arrived()
+        assert wire.read_response().body == b"hello\n"
+        assert wire.read_response().status == 504
+        gate.let_pass()
+        wire.wait_closed()
+
+
+def test_a_stream_has_no_504_in_it(stage: Stage, certfile: Path, authority: Authority) -> None:
+    """Its head is out: the client sees a body that doesn't end, and the record has no status."""
+    settings = {"threads": 2, "timeout": 1, "graceful_timeout": 1}
+    server = stage.serve("stuck:app", certfile=certfile, **settings)
+    server.allow_log("request timeout", "worker died", "graceful timeout")
+    first, never = stage.gate("first"), stage.gate("never")
+    with TlsWire(server, authority.context()) as wire:
+        wire.get("/noted?first,never")
+        first.wait_arrived()
+        first.let_pass()
+        assert wire.read_head().status == 200
+        assert wire.read_chunk() == b"chunk\n"
+        never.wait_arrived()
+        record = wait_record(server.log, "request timeout", shows="in meet")
+        assert record.get("status") is None
+        with pytest.raises((BadResponse, OSError)) as failure:
+            wire.read_chunk()
+        assert "chunk size" not in str(failure.value), "bytes that are no chunk"
+    wait_record(server.log, "worker died", reason="timeout")
