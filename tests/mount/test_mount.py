@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Callable
 from wsgiref.util import shift_path_info
 
 import pytest
+from frameworks.browser import Browser
 from harness import Server, Stage, run_once, wait_until
+from proxy.nginx import Nginx
 
 pytestmark = pytest.mark.ironhorn("no mounts")
 
@@ -128,3 +131,49 @@ def test_a_reload_mounts_anew(stage: Stage) -> None:
     wait_until(lambda: not before & set(server.workers()), 30, "the old workers are gone")
     assert seen(server, "/shop/x") == ("shop", "/shop", "/x")
     assert seen(server, "/api") == ("site_", "", "/api")
+
+
+def test_below_the_path_of_a_trusted_proxy(stage: Stage) -> None:
+    """SCRIPT_NAME is the proxy's and then the mount's."""
+    write(stage, "site_", "api")
+    trusted = ["SCRIPT_NAME", "X-Forwarded-Prefix"]
+    server = stage.serve("site_:app", mount=["/api=api:app"], forwarder_headers=trusted)
+    for target, field, expected in [
+        ("/shop/x", "SCRIPT_NAME: /shop", ("site_", "/shop", "/x")),
+        ("/shop/api", "SCRIPT_NAME: /shop", ("api", "/shop/api", "")),
+        ("/shop/api/users?a=b", "SCRIPT_NAME: /shop", ("api", "/shop/api", "/users")),
+        ("/shop/apis", "SCRIPT_NAME: /shop", ("site_", "/shop", "/apis")),
+        ("/api/api/x", "SCRIPT_NAME: /api", ("api", "/api/api", "/x")),
+        ("/api/x", "SCRIPT_NAME: /api", ("site_", "/api", "/x")),
+        ("/api/x", "X-Forwarded-Prefix: /shop", ("api", "/shop/api", "/x")),
+        ("/x", "X-Forwarded-Prefix: /api", ("site_", "/api", "/x")),
+    ]:
+        found = json.loads(server.get(target, field).body)
+        assert (found["app"], found["SCRIPT_NAME"], found["PATH_INFO"]) == expected, field
+        path = "".join(expected[1:])
+        assert found["url"].partition("?")[0].endswith(path), found
+
+
+@pytest.mark.proxy
+def test_behind_uwsgi_pass(stage: Stage, front: Callable[..., Nginx]) -> None:
+    """The mount is found by the PATH_INFO that nginx says, whatever the client has asked for."""
+    write(stage, "site_", "api")
+    server = stage.serve("site_:app", mount=["/api=api:app"], protocol="uwsgi")
+    rewriting = front(server.address, uwsgi=["rewrite ^/old/(.*)$ /api/$1 break;"])
+    below = front(server.address, uwsgi=["uwsgi_param SCRIPT_NAME /shop;"])
+    for nginx, target, expected in [
+        (rewriting, "/", ("site_", "", "/")),
+        (rewriting, "/apis", ("site_", "", "/apis")),
+        (rewriting, "/api", ("api", "/api", "")),
+        (rewriting, "/api/a%20b?c=d", ("api", "/api", "/a b")),
+        (rewriting, "/x/../%61pi/y", ("api", "/api", "/y")),
+        (rewriting, "/old/x", ("api", "/api", "/x")),
+        (below, "/shop/x", ("site_", "/shop", "/x")),
+        (below, "/shop/api", ("api", "/shop/api", "")),
+        (below, "/shop/api/users", ("api", "/shop/api", "/users")),
+    ]:
+        page = Browser(nginx.address).get(target)
+        assert page.status == 200, page
+        found = json.loads(page.body)
+        assert found["REQUEST_URI"] == target
+        assert (found["app"], found["SCRIPT_NAME"], found["PATH_INFO"]) == expected, target
