@@ -213,17 +213,17 @@ def test_uploads_have_so_much_of_the_disk_together(stage: Stage) -> None:
     piece = b"z" * (1 << 20)
 
     with server.connect() as first, server.connect() as second:
-        first.send(request("POST", "/digest", f"Content-Length: {6 << 20}"))
+        first.send(request("POST", "/digest", f"Content-Length: {(5 << 20) + 1}"))
         for _ in range(5):
             first.send(piece, 20)
-        wait_until(lambda: spooled(server), what="a deleted file held by the worker")
+        wait_until(lambda: spooled(server) == 5 << 20, what="all of it in a file")
         with server.complains("WARN .*raise spool_limit.*spool_limit=8388608"):
             second.send(request("POST", "/digest", f"Content-Length: {64 << 20}"))
             with suppress(OSError):
                 for _ in range(64):
                     second.send(piece, 20)
             assert second.read_response().status == 507
-        assert first.send(piece, 20).read_response(deadline=20).status == 200
+        assert first.send(b"z").read_response(deadline=20).status == 200
     with server.connect() as third:
         third.send(request("POST", "/digest", f"Content-Length: {8 << 20}"))
         for _ in range(8):
@@ -237,16 +237,17 @@ def resident(server: Server) -> int:
         return int(statm.read().split()[1]) * 4096
 
 
-def spooled(server: Server) -> bool:
-    pid = server.worker()
-    targets = []
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            targets.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
-        except FileNotFoundError:
-            continue
+def spooled(server: Server) -> int:
+    """Bytes in deleted files that the worker holds."""
+    directory = f"/proc/{server.worker()}/fd"
     spool = str(server.directory / "spool")
-    return any(target.startswith(spool) and target.endswith("(deleted)") for target in targets)
+    size = 0
+    for fd in os.listdir(directory):
+        with suppress(FileNotFoundError):
+            target = os.readlink(f"{directory}/{fd}")
+            if target.startswith(spool) and target.endswith("(deleted)"):
+                size += os.stat(f"{directory}/{fd}").st_size
+    return size
 
 
 def test_a_small_body_stays_in_memory(stage: Stage) -> None:
