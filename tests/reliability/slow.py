@@ -89,6 +89,7 @@ def ask(running: Running, count: int) -> dict[str, object]:
         "failed": failed,
         "p50": at_share(waits, 0.5),
         "p99": at_share(waits, 0.99),
+        "worst": at_share(waits, 1.0),
     }
 
 

@@ -31,7 +31,8 @@ def test_others_are_served_while_slow_clients_are_held(adapter: Adapter, tmp_pat
         slow.Reader,
         slow.lingering,
     ]
-    with Running(adapter, tmp_path, Wanted(workers=1, threads=1)) as running:
+    wanted = Wanted(workers=1, threads=slow.THREADS[type(adapter)])
+    with Running(adapter, tmp_path, wanted) as running:
         for begin in begins:
             facts = slow.measured(running, FEW, begin, asked=5)
             assert (facts["asked"], facts["failed"], facts["opened"]) == (5, 0, FEW)
