@@ -7,8 +7,9 @@ from datetime import datetime
 from pathlib import Path
 
 import trustme
+from harness.process import DEADLINE
 from harness.server import Server
-from harness.wire import Wire
+from harness.wire import Address, Wire
 
 
 class Authority:
@@ -47,14 +48,16 @@ class TlsWire(Wire):
 
     def __init__(
         self,
-        server: Server,
+        server: Server | Address,
         context: ssl.SSLContext,
         name: str = "localhost",
         session: ssl.SSLSession | None = None,
         receive_buffer: int | None = None,
+        deadline: float = DEADLINE,
     ) -> None:
-        assert server.address is not None
-        super().__init__(server.address, receive_buffer=receive_buffer)
+        address = server.address if isinstance(server, Server) else server
+        assert address is not None
+        super().__init__(address, deadline, receive_buffer=receive_buffer)
         try:
             self.tls = context.wrap_socket(
                 self.socket, server_hostname=name, session=session, suppress_ragged_eofs=False

@@ -73,6 +73,24 @@ fn socket(server: &Server) -> TcpStream {
     socket
 }
 
+#[test]
+fn handshakes_that_do_not_end_make_room_after_a_moment() {
+    let made = made();
+    let server = made.setup().options(|options| options.worker_connections = 2).start(echo);
+    let silent = socket(&server);
+    let mut slow = socket(&server);
+    // The beginning of a record that holds a ClientHello (RFC 8446 §5.1).
+    slow.write_all(&[22, 3, 1, 2, 0, 1]).unwrap();
+    server.wait_for_connections(2);
+    let mut others: Vec<_> = (0..2).map(|_| made.connect(&server)).collect();
+    for other in &mut others {
+        assert_eq!(other.get("/").response().text(), "/ ");
+    }
+    for mut gone in [silent, slow] {
+        assert!(matches!(gone.read(&mut [0; 16]), Ok(0) | Err(_)));
+    }
+}
+
 /// Sends a byte at a time.
 struct Dripping(TcpStream);
 
