@@ -1,8 +1,8 @@
 //! The tests of the loop again, with the app on a thread of its own, and what only a pool does.
 //!
 //! The app threads take turns in the tests of `serve`, whose apps are for one at a time. Not all of
-//! them are here: how the loop shares its time between the app and the rest is nothing that a pool
-//! has to care for.
+//! them are here: how the loop shares its time between the app and the rest, and what it finds when it
+//! has stood still, is nothing that a pool has to care for. What waits is `crowd`'s matter.
 
 #![allow(clippy::unwrap_used, reason = "tests panic; clippy spares only #[test] functions")]
 #![allow(

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use ironhorn_http::FieldStorage;
 use ironhorn_unix::{
-    Monotonic, claim_response, close_request, current_thread, name_thread, open_request,
+    BoardLane, Monotonic, claim_response, close_request, current_thread, name_thread, open_request,
 };
 use mio::Token;
 
@@ -27,6 +27,8 @@ use crate::serve::{Surroundings, parsed_before};
 
 /// Who has waited longer than this may have lost its client.
 const FRESH: Duration = Duration::from_millis(5);
+/// A loop that takes longer than this to tell a client 504 is not waited for.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
 /// Where one app thread works.
 pub struct Seat<C, R> {
@@ -127,6 +129,10 @@ impl<C: AsRef<[u8]> + Send, R: Send> Seat<C, R> {
         if !claim_response(lane.index()) {
             // What the app answered goes nowhere; dropping it closes it.
             drop(reply);
+            if client.stream.direct().is_none() {
+                let lane = lane.clone();
+                app.while_idle(move || await_told(&lane));
+            }
             let progress = response.cut(Cut::Expired);
             self.shared.leave();
             self.give_back(token, suspended, progress);
@@ -207,6 +213,14 @@ impl<C: AsRef<[u8]> + Send, R: Send> Seat<C, R> {
 
     fn is_leaving(&self) -> bool {
         self.shared.closing.load(Ordering::Acquire) || self.around.slot.is_asked_to_leave()
+    }
+}
+
+/// Until the loop has told the client 504: it finds the request by its lane.
+fn await_told(lane: &BoardLane) {
+    let deadline = Monotonic::now() + TOLD_WITHIN;
+    while !lane.is_expired() && Monotonic::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -73,7 +73,7 @@ fn a_server_that_is_about_to_stop_says_so() {
 #[test]
 fn a_worker_that_stops_says_so_and_one_that_retires_does_not() {
     if crate::THREADS != 0 {
-        return; // Its loop isn't held up: it closes idle connections as soon as it is told.
+        return; // It is for a loop that stands still while the app runs.
     }
     for (order, status) in [(ToWorker::Stop, 503), (ToWorker::Retire, 200)] {
         let (meets, app) = meeting();

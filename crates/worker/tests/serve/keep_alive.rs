@@ -178,7 +178,7 @@ fn a_request_cut_short_is_not_run() {
 #[test]
 fn a_queued_request_is_not_run_if_its_client_has_gone() {
     if crate::THREADS != 0 {
-        return; // The other threads take it at once; what waits for all of them is in `crowd`.
+        return; // It is for a loop that stands still while the app runs.
     }
     let directory = tempfile::tempdir().unwrap();
     for setup in [Setup::new(), Setup::new().unix(directory.path())] {
