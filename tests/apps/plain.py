@@ -27,7 +27,10 @@ def make(version, trouble=""):
         make_trouble = TROUBLES.get(environ["PATH_INFO"])
         if make_trouble is not None:
             make_trouble(environ["QUERY_STRING"])
-        body = f"{version} {os.getpid()}".encode()
+        if environ["REQUEST_METHOD"] == "POST":
+            environ["wsgi.input"].read()
+        large = environ["PATH_INFO"] == "/large"
+        body = bytes(4 << 20) if large else f"{version} {os.getpid()}".encode()
         start_response(
             "200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
         )

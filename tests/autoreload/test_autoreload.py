@@ -209,3 +209,14 @@ def test_a_reload_begins_and_ends_it(stage: Stage, project) -> None:
     mark = server.log.mark()
     project.write("greeting.py", "TEXT = 'four'\n")
     holds_for(lambda: not server.log.matching("sources changed", mark), 0.3)
+
+
+def test_an_extra_file_whose_directory_comes_later(project) -> None:
+    project.write("greeting.py", "TEXT = 'one'\n")
+    server = project.serve("--reload-extra-file=../later/words.txt")
+    assert server.log.matching(r"WARN .*reload_extra_files: .*/later/words.txt: its directory")
+    later = project.root.parent / "later"
+    later.mkdir()
+    (later / "words.txt").write_text("a")
+    server.log.wait_for_line(r"sources changed path=.*/later/words.txt")
+    server.log.wait_for_line(r"\breloaded\b")

@@ -98,6 +98,19 @@ def test_why_it_does_not_start(
     Stage.wait_no_orphans()
 
 
+@pytest.mark.parametrize("arguments", [[], ["--preload"], ["--capture-output"]])
+def test_why_it_does_not_start_is_told_beside_the_log(
+    stage: Stage, background, arguments: list[str]
+) -> None:
+    (stage.directory / "broken.py").write_text("raise RuntimeError('broken on purpose')\n")
+    code, text = background("broken:app", *arguments).output()
+    assert code == 3
+    (line,) = text.splitlines()
+    assert line.startswith("ironhorn: the server did not start: boot failure: "), text
+    assert "RuntimeError: broken on purpose" in line
+    assert line.endswith("; see error.log"), text
+
+
 def server_of(command) -> Master:
     """The server that does not serve yet: it writes its pid file when it has bound."""
     pidfile = command.stage.directory / "server.pid"

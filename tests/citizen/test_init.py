@@ -103,4 +103,4 @@ def test_titles(stage: Stage) -> None:
             lambda: [pid for pid in descendants(server.pid) if title(pid).endswith(", draining")],
             what="a worker that drains",
         )
-        assert title(server.pid) == "ironhorn: master [shop] stopping"
+        wait_until(lambda: title(server.pid) == "ironhorn: master [shop] stopping")

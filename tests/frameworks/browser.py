@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from http.cookies import SimpleCookie
@@ -28,9 +29,11 @@ class Page:
         return self.body.decode()
 
 
-def connect(address: Address) -> http.client.HTTPConnection:
-    """A connection of http.client's to a port or to a unix socket."""
+def connect(address: Address, context: ssl.SSLContext | None = None) -> http.client.HTTPConnection:
+    """A connection of http.client's: to a port, with a context over TLS, or to a unix socket."""
     if isinstance(address, tuple):
+        if context is not None:
+            return http.client.HTTPSConnection(*address, timeout=scaled(DEADLINE), context=context)
         return http.client.HTTPConnection(*address, timeout=scaled(DEADLINE))
     connection = http.client.HTTPConnection("localhost", timeout=scaled(DEADLINE))
     connection.sock = socket.socket(socket.AF_UNIX)
@@ -45,8 +48,11 @@ class Browser:
     Each request takes a new connection, so that any worker may get it.
     """
 
-    def __init__(self, address: Address, **headers: str) -> None:
+    def __init__(
+        self, address: Address, context: ssl.SSLContext | None = None, **headers: str
+    ) -> None:
         self._address = address
+        self._context = context
         self._headers = {
             "Host": "localhost",
             **{name.replace("_", "-"): value for name, value in headers.items()},
@@ -64,14 +70,20 @@ class Browser:
     def submit(self, page: Page, action: str = "", **values: str) -> Page:
         """Fills in the page's form and sends it; hidden fields go along as they are."""
         body = urlencode({**hidden_fields(page), **values}).encode()
-        return self.post(action or page.url, body, Content_Type="application/x-www-form-urlencoded")
+        scheme = "http" if self._context is None else "https"
+        return self.post(
+            action or page.url,
+            body,
+            Content_Type="application/x-www-form-urlencoded",
+            Origin=f"{scheme}://{self._headers['Host']}",
+        )
 
     def _send(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> Page:
         fields = dict(self._headers)
         fields.update({name.replace("_", "-"): value for name, value in headers.items()})
         if self.cookies:
             fields["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        connection = connect(self._address)
+        connection = connect(self._address, self._context)
         try:
             connection.request(method, url, body, fields)
             response = connection.getresponse()

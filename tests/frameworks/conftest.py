@@ -1,21 +1,32 @@
-"""Fixtures: an example served as it is, and the same example inside wsgiref.validate."""
+"""Fixtures: an example served as it is, and on other ways."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from frameworks.example import Example, Pace, Site, prepared_site
+from frameworks.ways import DIRECT, Way
 from harness import Stage
+from proxy.front import front as front
+from proxy.nginx import Nginx
+from tls.certificates import Authority
 
 
-@pytest.fixture(params=["plain", "validated"])
-def example(request: pytest.FixtureRequest, stage: Stage) -> Example:
+@pytest.fixture(params=DIRECT)
+def example(request: pytest.FixtureRequest, stage: Stage, front: Callable[..., Nginx]) -> Way:
     """Serves examples by name.
 
-    Every test is run twice, the second time with wsgiref.validate around the app.
+    Every test is run three times: as it is, with wsgiref.validate around the app, and in eight
+    threads besides. Those that are marked `every_way` are run over TLS and behind nginx as well.
     """
-    return Example(stage, validated=request.param == "validated")
+    name = request.param
+    served = Example(
+        stage,
+        validated=name in ("validated", "threads", "tls-threads", "uwsgi"),
+        threads=8 if name in ("threads", "tls-threads") else None,
+    )
+    return Way(name, served, Authority(stage.directory), front)
 
 
 @pytest.fixture

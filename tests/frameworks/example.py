@@ -33,19 +33,19 @@ class Example:
 
     stage: Stage
     validated: bool = False
+    threads: int | None = None
 
     def serve(self, name: str, env: dict[str, str] | None = None, **settings: object) -> Server:
         """Starts the real command on an example."""
         directory, env = EXAMPLES / name, dict(env or {})
+        settings = {"threads": self.threads, **settings}
+        is_reference = self.stage.flavour.name != "ironhorn"
+        config = [] if is_reference else [f"--config={directory / 'ironhorn.yaml'}"]
+        app = app_of(name) if is_reference else None
         if self.validated:
             env["VALIDATED_APP"] = app_of(name)
-            return self.stage.serve(
-                "validated:app", env=env, chdir=directory, pythonpath=HERE, **settings
-            )
-        if self.stage.flavour.name != "ironhorn":
-            return self.stage.serve(app_of(name), env=env, chdir=directory, **settings)
-        config = f"--config={directory / 'ironhorn.yaml'}"
-        return self.stage.serve(None, config, env=env, chdir=directory, **settings)
+            app, settings["pythonpath"] = "validated:app", HERE
+        return self.stage.serve(app, *config, env=env, chdir=directory, **settings)
 
 
 class Pace:

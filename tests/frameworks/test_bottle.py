@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import pytest
-from frameworks.browser import Browser
-from frameworks.example import Example, Pace
+from frameworks.example import Pace
+from frameworks.ways import Way, every_way
 
 pytestmark = pytest.mark.frameworks
 
 
-def test_pages(example: Example) -> None:
-    browser = Browser(example.serve("bottle_app").address)
+@every_way
+def test_pages(example: Way) -> None:
+    browser = example.serve("bottle_app").browser()
     assert browser.get("/").text == "Hello from Bottle on Ironhorn!\n"
     assert browser.get("/hello/J%C3%BCrgen%20%26%20Co").text == "<p>Hello, Jürgen &amp; Co!</p>\n"
     assert browser.get("/nowhere").status == 404
 
 
-def test_a_stream_is_read_line_by_line_as_it_is_made(example: Example, pace: Pace) -> None:
+@every_way
+def test_a_stream_is_read_line_by_line_as_it_is_made(example: Way, pace: Pace) -> None:
     server = example.serve("bottle_app", pace.env)
     with server.connect() as wire:
         wire.get("/stream")

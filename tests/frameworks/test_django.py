@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from frameworks.browser import Browser, Page
-from frameworks.example import Example, Site
+from frameworks.example import Site
+from frameworks.ways import Way, every_way
 
 pytestmark = pytest.mark.frameworks
 
@@ -23,9 +24,10 @@ def write_note(browser: Browser, title: str) -> Page:
     return browser.submit(form, title=title, text="said Ada", _save="Save")
 
 
-def test_admin(example: Example, site: Site) -> None:
-    server = example.serve("django_site", site.env(), workers=2)
-    browser = Browser(server.address)
+@every_way
+def test_admin(example: Way, site: Site) -> None:
+    server = example.serve("django_site", site.env(), site.static, workers=2)
+    browser = server.browser()
 
     page = log_in(browser)
     assert (page.status, page.url) == (200, "/admin/")
@@ -38,44 +40,42 @@ def test_admin(example: Example, site: Site) -> None:
     saved = write_note(browser, "Grüße & more")
     assert saved.url == "/admin/notes/note/"
     assert "was added successfully" in saved.text
-    assert "<li>Grüße &amp; more</li>" in Browser(server.address).get("/").text
+    assert "<li>Grüße &amp; more</li>" in server.browser().get("/").text
 
     assert "Logged out" in browser.submit(browser.get("/admin/"), "/admin/logout/").text
     assert "/admin/login/" in browser.get("/admin/").url
 
 
-def test_a_wrong_password_and_a_missing_token_are_refused(example: Example, site: Site) -> None:
+def test_a_wrong_password_and_a_missing_token_are_refused(example: Way, site: Site) -> None:
     server = example.serve("django_site", site.env())
-    browser = Browser(server.address)
+    browser = server.browser()
     page = log_in(browser, "a guess")
     assert page.status == 200
     assert "Please enter the correct username and password" in page.text
-    forged = Browser(server.address).post(
+    forged = server.browser().post(
         "/admin/login/", b"username=ada", Content_Type="application/x-www-form-urlencoded"
     )
     assert forged.status == 403
 
 
-def test_a_host_that_is_not_allowed_is_refused(example: Example, site: Site) -> None:
+def test_a_host_that_is_not_allowed_is_refused(example: Way, site: Site) -> None:
     server = example.serve("django_site", site.env())
-    assert Browser(server.address, Host="elsewhere.example").get("/").status == 400
+    assert server.browser(Host="elsewhere.example").get("/").status == 400
 
 
-def test_the_proxy_says_https(example: Example, site: Site) -> None:
+def test_the_proxy_says_https(example: Way, site: Site) -> None:
     """DJANGO_BEHIND_TLS: Django sees the field that nginx sets, and makes cookies for https."""
     server = example.serve("django_site", {**site.env(), "DJANGO_BEHIND_TLS": "1"})
-    page = Browser(server.address, X_Forwarded_Proto="https").get("/admin/login/")
+    page = server.browser(X_Forwarded_Proto="https").get("/admin/login/")
     assert "Secure" in page.headers["Set-Cookie"]
 
 
 @pytest.mark.parametrize("debug", [True, False])
 def test_static_files_come_from_django_only_when_debugging(
-    example: Example, site: Site, debug: bool
+    example: Way, site: Site, debug: bool
 ) -> None:
     server = example.serve("django_site", {**site.env(), "DJANGO_DEBUG": "1" if debug else "0"})
-    assert Browser(server.address).get("/static/admin/css/base.css").status == (
-        200 if debug else 404
-    )
+    assert server.browser().get("/static/admin/css/base.css").status == (200 if debug else 404)
 
 
 def test_prepare_may_be_repeated(site: Site) -> None:

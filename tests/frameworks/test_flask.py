@@ -7,8 +7,7 @@ import json
 import random
 
 import pytest
-from frameworks.browser import Browser, connect
-from frameworks.example import Example
+from frameworks.ways import Way, every_way
 
 pytestmark = pytest.mark.frameworks
 
@@ -27,8 +26,9 @@ def form_with(file: bytes) -> bytes:
     )
 
 
-def test_json(example: Example) -> None:
-    browser = Browser(example.serve("flask_app").address)
+@every_way
+def test_json(example: Way) -> None:
+    browser = example.serve("flask_app").browser()
     page = browser.get("/")
     assert (page.status, page.headers["Content-Type"]) == (200, "application/json")
     assert json.loads(page.body) == {"message": "Hello from Flask on Ironhorn!"}
@@ -39,22 +39,23 @@ def test_json(example: Example) -> None:
     assert json.loads(page.body) == {"sum": 42, "count": 3}
 
 
-def test_errors_are_json_too(example: Example) -> None:
-    browser = Browser(example.serve("flask_app").address)
+def test_errors_are_json_too(example: Way) -> None:
+    browser = example.serve("flask_app").browser()
     page = browser.get("/nowhere")
     assert (page.status, json.loads(page.body)) == (404, {"error": "Not Found"})
     page = browser.post("/sum", b"{not json", Content_Type="application/json")
     assert (page.status, json.loads(page.body)) == (400, {"error": "Bad Request"})
 
 
+@every_way
 @pytest.mark.parametrize("coding", ["length", "chunked"])
-def test_upload_of_20_megabytes(example: Example, coding: str) -> None:
+def test_upload_of_20_megabytes(example: Way, coding: str) -> None:
     server = example.serve("flask_app")
     file = random.Random(20).randbytes(20 * MEGABYTE)
     body = form_with(file)
     pieces = [body[at : at + MEGABYTE] for at in range(0, len(body), MEGABYTE)]
     headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-    connection = connect(server.address)
+    connection = server.http()
     if coding == "length":
         headers["Content-Length"] = str(len(body))
     connection.request("POST", "/upload", iter(pieces), headers, encode_chunked=coding == "chunked")

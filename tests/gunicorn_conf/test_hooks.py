@@ -7,7 +7,7 @@ import re
 import signal
 
 import pytest
-from harness import Stage, wait_until
+from harness import Stage, run_once, wait_until
 
 pytestmark = pytest.mark.ironhorn("calls them anyway")
 
@@ -222,3 +222,51 @@ def test_lines_of_the_app_reach_the_log(stage: Stage, site) -> None:
     site.write("def post_fork(server, worker): pass\n")
     server = stage.serve("flasky:app")
     server.log.wait_for_line("INFO ironhorn: worker=1 .*the shop is open")
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        ("def post_fork(worker): pass", r"post_fork\(server, worker\)"),
+        ("def on_exit(): pass", r"on_exit\(server\)"),
+        (
+            "def nworkers_changed(server, new): pass",
+            r"nworkers_changed\(server, new_value, old_value\)",
+        ),
+        ("def post_request(worker): pass", r"post_request\(worker, req, environ, resp\)"),
+        ("def post_request(w, r, e, s, more): pass", r"post_request\(worker, req, environ, resp\)"),
+    ],
+)
+def test_one_that_cannot_be_called_is_refused(stage: Stage, site, function: str, told: str) -> None:
+    site.write(f"{function}\n")
+    done = run_once(stage, "--check-config", "--bind=127.0.0.1:0", "toolbox:app")
+    assert done.returncode == 2
+    assert re.search(rf"gunicorn.conf.py:.*line 1: \w+: it is called as {told}", done.stderr)
+
+
+def test_one_may_do_without_what_older_ones_were_not_given(stage: Stage, site) -> None:
+    site.write(
+        """
+        def post_request(worker, req): pass
+        def pre_request(*anything): pass
+        on_exit = print
+        """
+    )
+    done = run_once(stage, "--check-config", "--bind=127.0.0.1:0", "toolbox:app")
+    assert done.returncode == 0, done.stderr
+
+
+def test_threads_that_the_file_starts_are_named_at_each_reading(site) -> None:
+    site.write(
+        """
+        import threading
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+        """
+    )
+    server = site.serve()
+    told = r"WARN .*the configuration has started threads in the master.* threads={}$"
+    assert server.log.matching(told.format(1))
+    server.send(signal.SIGHUP)
+    server.log.wait_for_line(told.format(2))
+    server.log.wait_for_line("reloaded")
+    assert not server.log.matching("hook=")

@@ -94,12 +94,36 @@ def test_what_each_becomes(stage: Stage, site) -> None:
     assert "gunicorn.conf.py:9: timeout" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("forwarded_allow_ips = '10.0.0.0/8, ::1'", "forwarded_allow_ips", ["10.0.0.0/8", "::1"]),
+        ("forwarded_allow_ips = ['*']", "forwarded_allow_ips", ["*"]),
+        ("forwarded_allow_ips = ''", "forwarded_allow_ips", ["unix"]),
+        ("forwarder_headers = 'SCRIPT_NAME,PATH_INFO'", "forwarder_headers", ["SCRIPT_NAME"]),
+        ("proxy_protocol = True", "proxy_protocol", "auto"),
+        ("proxy_protocol = 'v2'", "proxy_protocol", "v2"),
+        ("proxy_protocol = False", "proxy_protocol", "off"),
+        ("proxy_allow_ips = '10.0.0.1'", "proxy_allow_from", ["10.0.0.1"]),
+        (
+            "secure_scheme_headers = {'X-FORWARDED-PROTO': 'https', 'X-FORWARDED-SSL': 'on'}",
+            "forwarded_allow_ips",
+            ["127.0.0.1", "::1"],
+        ),
+    ],
+)
+def test_those_of_proxies(stage: Stage, site, text: str, key: str, value: str | list[str]) -> None:
+    site.write(text + "\n")
+    done = run_once(stage, "--print-config", "toolbox:app")
+    assert yaml.load(done.stdout, yaml.BaseLoader)[key] == value
+
+
 def test_warnings_one_each(stage: Stage, site) -> None:
     site.write(
         """
-        worker_class = "gthread"
+        worker_class = "gevent"
         threads = 4
-        forwarded_allow_ips = "*"
+        secure_scheme_headers = {"X-OWN-SCHEME": "https"}
         statsd_host = "localhost:8125"
         logconfig_dict = {"version": 1}
         reuse_port = True
@@ -114,8 +138,7 @@ def test_warnings_one_each(stage: Stage, site) -> None:
     server = site.serve()
     names = [
         "worker_class",
-        "threads",
-        "forwarded_allow_ips",
+        "secure_scheme_headers",
         "statsd_host",
         "logconfig_dict",
         "reuse_port",
@@ -142,9 +165,14 @@ def test_warnings_one_each(stage: Stage, site) -> None:
         ("import os\nx = os.environ['NOPE']\n", "line 2: KeyError: 'NOPE'"),
         ("x = 1\ndef f(:\n", "line 2: not valid Python"),
         ("import sys\nsys.exit(1)\n", "line 2: SystemExit: 1"),
-        ("certfile = 'cert.pem'\n", "line 1: certfile: TLS is not supported"),
+        ("certfile = 'cert.pem'\n", "gunicorn.conf.py:1: certfile: cannot read cert.pem"),
+        ("keyfile = 'key.pem'\n", "gunicorn.conf.py:1: keyfile: needs certfile"),
+        ("ciphers = 'HIGH:!aNULL'\n", 'found "HIGH", expected names of suites'),
+        ("ssl_context = print\n", "line 1: ssl_context: the settings say"),
         ("worker_class = 'uvicorn.workers.UvicornWorker'\n", "doesn't serve ASGI"),
-        ("proxy_protocol = True\n", "PROXY protocol is not supported"),
+        ("proxy_protocol = 'v3'\n", 'proxy_protocol: found "v3", expected off, v1, v2 or auto'),
+        ("forwarded_allow_ips = '10.0.0.0/33'\n", 'found "10.0.0.0/33", expected an address'),
+        ("secure_scheme_headers = 'https'\n", "expected a dict of names and values"),
     ],
 )
 def test_what_is_wrong_is_told(stage: Stage, site, text: str, said: str) -> None:
@@ -240,3 +268,28 @@ def test_a_broken_one_changes_nothing(site, text: str) -> None:
     assert server.get("/hello").status == 200
     os.kill(worker, signal.SIGKILL)
     assert site.wait_noted("child_exit")["cfg"] == 1
+
+
+@pytest.mark.alone
+def test_one_that_hangs_at_a_reload_changes_nothing(site) -> None:
+    site.write("workers = 1\n")
+    server = site.serve()
+    server.allow_log("reload failed")
+    site.write("import threading\nworkers = 1\nthreading.Event().wait()\n")
+    server.send(signal.SIGHUP)
+    told = r"reload failed.*gunicorn.conf.py: line 3: it did not end within 10 s \(raised in "
+    server.log.wait_for_line(told, 20)
+    assert server.get("/hello").status == 200
+    assert server.stop() == 0
+
+
+def test_a_stop_does_not_wait_for_one_that_hangs(site) -> None:
+    site.write("workers = 1\n")
+    server = site.serve()
+    server.allow_log("reload failed")
+    site.write("import threading\n_note('hangs')\nthreading.Event().wait()\n")
+    text = (site.stage.directory / "gunicorn.conf.py").read_text()
+    (site.stage.directory / "gunicorn.conf.py").write_text(text[text.index("import json") :] + text)
+    server.send(signal.SIGHUP)
+    wait_until(lambda: site.noted("hangs"))
+    assert server.stop() == 0

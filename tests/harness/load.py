@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .process import DEADLINE, scaled, wait_until
@@ -67,6 +68,8 @@ class Load:
 
     Some keep their connection, some take a new one for each request.
 
+    `connect` makes their connections, where they aren't plain ones.
+
     `pace` is each client's pause between two requests, so that the clients leave the machine to the
     server.
     """
@@ -78,8 +81,9 @@ class Load:
         one_request: int = 16,
         target: str = "/",
         pace: float = 0.02,
+        connect: Callable[[], Wire] | None = None,
     ) -> None:
-        self._address = address
+        self._connect = connect or (lambda: Wire(address))
         self._request = {
             True: request("GET", target),
             False: request("GET", target, "Connection: close"),
@@ -133,7 +137,7 @@ class Load:
             started = time.monotonic()
             try:
                 if wire is None:
-                    wire = Wire(self._address)
+                    wire = self._connect()
                 response = wire.send(self._request[keep_alive]).read_response()
                 if not keep_alive:
                     wire.wait_closed()

@@ -48,6 +48,8 @@ BAD_LINE = re.compile(
 )
 ZYGOTE = "ironhorn: zygote"
 KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "USER", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+# So many threads for what is served, unless a test says otherwise: to run all tests with threads.
+THREADS = os.environ.get("IRONHORN_TEST_THREADS")
 
 
 class Settings(dict):
@@ -244,6 +246,8 @@ class Stage:
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """A clean environment: nothing of the developer's own settings gets in."""
         kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
+        if THREADS:
+            kept["IRONHORN_THREADS"] = THREADS
         return kept | {
             "PYTHONPATH": str(APPS),
             "PYTHONDONTWRITEBYTECODE": "1",

@@ -58,7 +58,11 @@ class Wire:
     """One connection."""
 
     def __init__(
-        self, address: Address, deadline: float = DEADLINE, receive_buffer: int | None = None
+        self,
+        address: Address,
+        deadline: float = DEADLINE,
+        receive_buffer: int | None = None,
+        source: str | None = None,
     ) -> None:
         self._deadline = deadline
         self._buffer = b""
@@ -69,6 +73,8 @@ class Wire:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(scaled(deadline))
         try:
+            if source is not None:
+                self.socket.bind((source, 0))
             self.socket.connect(address)
         except BaseException:
             self.socket.close()

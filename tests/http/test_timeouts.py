@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 
 import pytest
 from harness import Load, Server, Stage, Wire, request, wait_until
@@ -60,8 +61,8 @@ def test_a_body_that_stops(stage: Stage) -> None:
 
 
 def test_a_body_that_goes_on_slowly_is_waited_for(stage: Stage) -> None:
-    """body_timeout is for the time between bytes, not for the whole."""
-    server = stage.serve(body_timeout=1)
+    """body_timeout is for the time between bytes, not for the whole; that has body_min_rate."""
+    server = stage.serve(body_timeout=1, body_min_rate=1)
     with server.connect() as wire:
         started = time.monotonic()
         wire.send(request("POST", "/echo", "Content-Length: 5"))
@@ -70,6 +71,16 @@ def test_a_body_that_goes_on_slowly_is_waited_for(stage: Stage) -> None:
             wire.send(b"x")
         assert wire.read_response().body == b"xxxxx"
         assert elapsed(started) > 1.9
+
+
+def test_a_body_that_drips_in_is_refused(stage: Stage) -> None:
+    """However short its pauses are: on average it has to be faster than that."""
+    server = stage.serve(body_timeout=1, body_min_rate=1000)
+    with server.connect() as wire:
+        wire.send(request("POST", "/echo", "Content-Length: 1000"))
+        while wire.is_silent_for(0.2):
+            wire.send(b"x")
+        assert wire.read_response().status == 408
 
 
 def test_a_client_that_never_reads(stage: Stage) -> None:
@@ -196,22 +207,47 @@ def test_a_big_upload_goes_to_a_file_that_has_no_name(stage: Stage) -> None:
     wait_until(lambda: not spooled(server), what="the file is let go")
 
 
+def test_uploads_have_so_much_of_the_disk_together(stage: Stage) -> None:
+    """Who finds no room is told so; the others go on, and what is done makes room again."""
+    server = stage.serve(spool_limit="8m")
+    piece = b"z" * (1 << 20)
+
+    with server.connect() as first, server.connect() as second:
+        first.send(request("POST", "/digest", f"Content-Length: {(5 << 20) + 1}"))
+        for _ in range(5):
+            first.send(piece, 20)
+        wait_until(lambda: spooled(server) == 5 << 20, what="all of it in a file")
+        with server.complains("WARN .*raise spool_limit.*spool_limit=8388608"):
+            second.send(request("POST", "/digest", f"Content-Length: {64 << 20}"))
+            with suppress(OSError):
+                for _ in range(64):
+                    second.send(piece, 20)
+            assert second.read_response().status == 507
+        assert first.send(b"z").read_response(deadline=20).status == 200
+    with server.connect() as third:
+        third.send(request("POST", "/digest", f"Content-Length: {8 << 20}"))
+        for _ in range(8):
+            third.send(piece, 20)
+        assert third.read_response(deadline=20).status == 200
+
+
 def resident(server: Server) -> int:
     """Bytes in memory of the worker."""
     with open(f"/proc/{server.worker()}/statm") as statm:
         return int(statm.read().split()[1]) * 4096
 
 
-def spooled(server: Server) -> bool:
-    pid = server.worker()
-    targets = []
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            targets.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
-        except FileNotFoundError:
-            continue
+def spooled(server: Server) -> int:
+    """Bytes in deleted files that the worker holds."""
+    directory = f"/proc/{server.worker()}/fd"
     spool = str(server.directory / "spool")
-    return any(target.startswith(spool) and target.endswith("(deleted)") for target in targets)
+    size = 0
+    for fd in os.listdir(directory):
+        with suppress(FileNotFoundError):
+            target = os.readlink(f"{directory}/{fd}")
+            if target.startswith(spool) and target.endswith("(deleted)"):
+                size += os.stat(f"{directory}/{fd}").st_size
+    return size
 
 
 def test_a_small_body_stays_in_memory(stage: Stage) -> None:

@@ -176,7 +176,7 @@ def test_max_memory(stage: Stage) -> None:
 
 def test_max_memory_hard(stage: Stage) -> None:
     """Above the hard limit it is killed at once, even if it is in a request."""
-    server = stage.serve("leaking:app", workers=2, max_memory="4g", max_memory_hard="100m")
+    server = stage.serve("leaking:app", workers=2, max_memory_hard="100m")
     server.allow_log("worker died", "too much memory")
     before = set(server.workers())
     assert server.get("/leak?140").status == 200

@@ -1,8 +1,11 @@
-"""Runs the faults and writes docs/reliability.md and .json; see scripts/reliability."""
+"""Makes the faults, or has slow clients held, and writes the tables of docs/reliability.md and
+their figures; see scripts/reliability.
+"""
 
 from __future__ import annotations
 
 import argparse
+import resource
 import shutil
 import sys
 import tempfile
@@ -12,17 +15,23 @@ from pathlib import Path
 from harness.process import become_subreaper
 
 from .catalogue import FAULTS
+from .idle import IDLE
 from .servers import ADAPTERS
-from .table import Results
+from .slow import SLOW, THREADS
+from .table import SLOW_BEGIN, Results
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
 def main() -> int:
     """Each chosen fault on each chosen server."""
-    names = [fault.name for fault in FAULTS]
-    titles = [adapter.title for adapter in ADAPTERS]
+    slow = sys.argv[1:2] == ["slow"]
+    faults = [*SLOW, IDLE] if slow else FAULTS
+    kinds = tuple(THREADS) if slow else ADAPTERS
+    names = [fault.name for fault in faults]
+    titles = [adapter.title for adapter in kinds]
     parser = argparse.ArgumentParser(prog="scripts/reliability")
+    parser.add_argument("part", nargs="?", choices=["slow"], help="slow clients instead of faults")
     parser.add_argument("--peers", type=Path, help="directory of the other servers' commands")
     parser.add_argument("--server", action="append", choices=titles, help="only this one")
     parser.add_argument("--fault", action="append", choices=names, help="only this one")
@@ -30,9 +39,12 @@ def main() -> int:
     options = parser.parse_args()
 
     become_subreaper()
-    results = Results(DOCS)
+    # Thousands of connections, here and in the servers that inherit it.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    results = Results(DOCS, "slow-clients.json", faults, SLOW_BEGIN) if slow else Results(DOCS)
     own = Path(sys.executable).parent
-    for kind in ADAPTERS:
+    for kind in kinds:
         adapter = kind(own if kind.name == "ironhorn" else options.peers or own)
         if adapter.title not in (options.server or titles):
             continue
@@ -40,7 +52,7 @@ def main() -> int:
             print(f"{adapter.title}: not installed", flush=True)
             continue
         begun = time.monotonic()
-        for fault in FAULTS:
+        for fault in faults:
             if fault.name not in (options.fault or names):
                 continue
             directory = Path(tempfile.mkdtemp(prefix="reliability-"))

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from harness import BadResponse, Load, Log, Report, Wire, children_of, request
 from harness.measure import living
 from harness.process import kill_tree, reap_orphans, time_until
+from tls.certificates import TlsWire
 
 from .servers import Adapter, Wanted
 
@@ -35,6 +37,9 @@ class Running:
     ) -> None:
         self.adapter, self.directory, self.wanted = adapter, directory, wanted
         self.port = free_port()
+        self._trust = (
+            ssl.create_default_context(cafile=str(wanted.tls / "ca.pem")) if wanted.tls else None
+        )
         self._wires: list[Wire] = []
         self.deploy("v1", trouble)
         if wanted.configured:
@@ -138,10 +143,16 @@ class Running:
         """Where it listens."""
         return "127.0.0.1", self.port
 
+    def connect(self, deadline: float = 5) -> Wire:
+        """A new connection, over TLS where the server is to speak it."""
+        if self._trust is None:
+            return Wire(self.address, deadline)
+        return TlsWire(self.address, self._trust, deadline=deadline)
+
     def ask(self, target: str = "/", deadline: float = 5) -> str:
         """One GET on a connection of its own: the body, or what went wrong."""
         try:
-            with Wire(self.address, deadline) as wire:
+            with self.connect(deadline) as wire:
                 wire.send(request("GET", target, "Connection: close"))
                 response = wire.read_response()
                 return response.body.decode() if response.status == 200 else str(response.status)

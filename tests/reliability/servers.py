@@ -24,6 +24,10 @@ class Wanted:
     preload: bool = False
     configured: bool = False
     """The number of workers stands in a configuration file, which can be broken."""
+    tls: Path | None = None
+    """TLS, with server.crt and server.key of this directory; ca.pem is their authority."""
+    idle: int = 0
+    """So many connections are to be kept for minutes without a request."""
 
 
 class Lacking(Exception):
@@ -38,6 +42,8 @@ class Adapter:
     keeps_alive = True
     recycles_within = 15.0
     """How long it may take, under load, until a worker was recycled."""
+    reloads_for = 200.0
+    """How many seconds are spent on a thousand reloads, at most."""
     upgrade_signal: signal.Signals | None = None
     config_name = ""
     sound = "workers = 2\n"
@@ -72,6 +78,7 @@ class Ironhorn(Adapter):
 
     name = "ironhorn"
     title = "Ironhorn"
+    reloads_for = 1300.0  # Each has a second in which the new code is to live.
     upgrade_signal = signal.SIGUSR2
     config_name = "ironhorn.yaml"
     sound = "workers: 2\n"
@@ -81,13 +88,32 @@ class Ironhorn(Adapter):
         return [
             str(self.bin / "ironhorn"),
             f"--bind=127.0.0.1:{port}",
-            *([] if wanted.configured else [f"--workers={wanted.workers * wanted.threads}"]),
+            *([] if wanted.configured else self.size(wanted)),
             f"--timeout={wanted.timeout}",
             "--boot-timeout=6",
             *([f"--max-requests={wanted.max_requests}"] if wanted.max_requests else []),
             *(["--preload"] if wanted.preload else []),
+            *(certfile_and_keyfile(wanted.tls) if wanted.tls else []),
+            *(
+                [f"--worker-connections={2 * wanted.idle}", "--keepalive=600"]
+                if wanted.idle
+                else []
+            ),
             "shop:app",
         ]
+
+    def size(self, wanted: Wanted) -> list[str]:
+        """How many workers, and of how many threads."""
+        return [f"--workers={wanted.workers * wanted.threads}"]
+
+
+class IronhornThreads(Ironhorn):
+    """Ironhorn with workers of several threads."""
+
+    title = "Ironhorn, threads"
+
+    def size(self, wanted: Wanted) -> list[str]:
+        return [f"--workers={wanted.workers}", f"--threads={wanted.threads}"]
 
 
 class Gunicorn(Adapter):
@@ -109,6 +135,7 @@ class Gunicorn(Adapter):
             "--no-control-socket",
             *([f"--max-requests={wanted.max_requests}"] if wanted.max_requests else []),
             *(["--preload"] if wanted.preload else []),
+            *(certfile_and_keyfile(wanted.tls) if wanted.tls else []),
             "shop:app",
         ]
 
@@ -126,7 +153,7 @@ class Uwsgi(Adapter):
     def command(self, wanted: Wanted, port: int, directory: Path) -> list[str]:
         return [
             str(self.bin / "uwsgi"),
-            f"--http-socket=127.0.0.1:{port}",
+            self.listening(f"127.0.0.1:{port}", wanted.tls),
             "--master",
             "--need-app",
             "--hook-master-start=unix_signal:15 gracefully_kill_them_all",
@@ -147,6 +174,17 @@ class Uwsgi(Adapter):
             f"--home={self.bin.parent}",
             "--module=shop:app",
         ]
+
+    def listening(self, address: str, tls: Path | None) -> str:
+        """TLS is its HTTPS router's, in a process of its own, where it was built with that."""
+        if tls is None:
+            return f"--http-socket={address}"
+        told = subprocess.run(
+            [self.bin / self.name, "--help"], capture_output=True, text=True, timeout=20
+        ).stdout
+        if "--https " not in told:
+            raise Lacking("built without TLS")
+        return f"--https={address},{tls / 'server.crt'},{tls / 'server.key'}"
 
     def more(self, directory: Path) -> list[str]:
         """Further options."""
@@ -197,8 +235,21 @@ class Granian(Adapter):
             "--respawn-failed-workers",
             "--workers-kill-timeout=30",
             *(["--workers-lifetime=60"] if wanted.max_requests else []),
+            *(
+                [
+                    f"--ssl-certificate={wanted.tls / 'server.crt'}",
+                    f"--ssl-keyfile={wanted.tls / 'server.key'}",
+                ]
+                if wanted.tls
+                else []
+            ),
             "shop:app",
         ]
+
+
+def certfile_and_keyfile(tls: Path) -> list[str]:
+    """The options that Ironhorn and Gunicorn share."""
+    return [f"--certfile={tls / 'server.crt'}", f"--keyfile={tls / 'server.key'}"]
 
 
 ADAPTERS = (Ironhorn, Gunicorn, Uwsgi, UwsgiChain, Granian)

@@ -6,21 +6,30 @@ import json
 import os
 import platform
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from .catalogue import FAULTS
-from .fault import Facts
+from .fault import Facts, Fault
 from .servers import Adapter
 
 BEGIN = "<!-- table: written by scripts/reliability -->"
+SLOW_BEGIN = "<!-- table: written by scripts/reliability slow -->"
 END = "<!-- end of the table -->"
 
 
 class Results:
     """The facts of all servers, of earlier runs too."""
 
-    def __init__(self, directory: Path) -> None:
-        self.raw, self.document = directory / "reliability.json", directory / "reliability.md"
+    def __init__(
+        self,
+        directory: Path,
+        raw: str = "reliability.json",
+        faults: Sequence[Fault] = FAULTS,
+        begin: str = BEGIN,
+    ) -> None:
+        self.raw, self.document = directory / raw, directory / "reliability.md"
+        self.faults, self.begin = faults, begin
         known = json.loads(self.raw.read_text()) if self.raw.exists() else {}
         self.servers: dict[str, dict[str, object]] = known.get("servers", {})
         self.machine = {
@@ -44,16 +53,21 @@ class Results:
         text = json.dumps({"machine": self.machine, "servers": ordered}, indent=1)
         self.raw.write_text(text + "\n")
         old = self.document.read_text()
-        head, _, rest = old.partition(BEGIN)
+        head, _, rest = old.partition(self.begin)
         _, _, tail = rest.partition(END)
-        self.document.write_text(f"{head}{BEGIN}\n\n{table(ordered)}\n{END}{tail}")
+        text = table(ordered, self.faults)
+        self.document.write_text(f"{head}{self.begin}\n\n{text}\n{END}{tail}")
+
+    def shown(self) -> str:
+        """The table that the document has."""
+        return self.document.read_text().partition(self.begin)[2].partition(END)[0].strip()
 
 
-def table(servers: dict[str, dict[str, object]]) -> str:
+def table(servers: dict[str, dict[str, object]], kinds: Sequence[Fault] = FAULTS) -> str:
     """A row a fault, a column a server."""
     heads = [f"{title} {server['version']}" for title, server in servers.items()]
     rows = [["Fault", *heads], ["---"] * (len(heads) + 1)]
-    for fault in FAULTS:
+    for fault in kinds:
         cells = []
         for server in servers.values():
             faults = server["faults"]

@@ -126,12 +126,13 @@ def test_idle_connections_are_not_cut_under_a_request(stage: Stage, shop) -> Non
     wait_until(
         lambda: all(server.get("/").body == b"v2" for _ in range(10)), what="the new code answers"
     )
+    # Until then a worker of the old code may serve beside those of the new.
+    server.log.wait_for_line(r"\breloaded\b")
     for wire in kept:
         with wire:
             response = wire.get("/").read_response()
             assert response.status == 200
             assert response.closes or response.body == b"v2"
-    server.log.wait_for_line(r"\breloaded\b")
 
 
 def test_idle_connections_do_not_hold_the_old_workers_for_ever(stage: Stage, shop) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import statistics
 import threading
@@ -172,10 +173,17 @@ class Soak:
             result.broken.append(f"{len(result.failed)} requests failed that no KILL explains")
         for _ in range(self._done["TTIN"] - self._done["TTOU"]):
             self._server.send(signal.SIGTTOU)
+        if time_until(self._is_reloaded, 45) is None:
+            result.broken.append("a reload that does not end")
         if time_until(lambda: len(living(self._server.pid)) == WORKERS + 1, 45) is None:
             result.broken.append(f"{len(self._server.workers())} workers, not {WORKERS}")
         if time_until(lambda: not zombies(self._server.pid), 5) is None:
             result.broken.append("zombies")
+
+    def _is_reloaded(self) -> bool:
+        """The last reload has come to its end: until then there may be a worker more."""
+        told = self._server.log.matching(r"\breloading\b|\breloaded\b|reload failed")
+        return not told or not re.search(r"\breloading\b", told[-1])
 
     def _check_growth(self, result: Result) -> None:
         """What the master holds is what it held at the beginning; the memory of all is flat."""

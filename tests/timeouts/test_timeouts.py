@@ -85,7 +85,7 @@ def test_the_replacement_serves_while_the_old_one_is_stuck(stage: Stage) -> None
     wait_until(lambda: not is_alive(old))
     close_log(server)
     server.output.wait_for_line("^GET /meet 504$")
-    assert server.log.matching("WARN .*response dropped.* method=GET path=/meet ")
+    assert server.log.matching(r"WARN .*response dropped.* method=GET path=/meet after=\d+\.\ds$")
     assert len(server.output.matching("/meet")) == 1
     assert not server.log.matching("SIGKILL")
 

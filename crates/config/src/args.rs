@@ -55,7 +55,7 @@ fn parse(
     origin: &Origin,
     errors: &mut Vec<ConfigError>,
 ) -> Result<Option<Values>, Stop> {
-    match command().try_get_matches_from(args) {
+    match command().try_get_matches_from(attach_values(args)) {
         Ok(matches) => Ok(Some(values(&matches, origin, errors))),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp => Err(Stop::Help(error.render().to_string())),
@@ -148,7 +148,7 @@ const PRECEDENCE: &str = "\
 Where settings come from, the later ones winning:
   defaults
   the file: --config FILE, else ironhorn.yaml or gunicorn.conf.py in the current directory
-  PORT and WEB_CONCURRENCY in the environment
+  PORT, WEB_CONCURRENCY and FORWARDED_ALLOW_IPS in the environment
   IRONHORN_<SETTING> in the environment
   IRONHORN_CMD_ARGS in the environment: options as on the command line
   the command line
@@ -173,17 +173,51 @@ fn argument(setting: &'static Setting) -> Arg {
         return argument;
     }
     let argument = argument.long(setting.long()).aliases(setting.aliases).action(match form {
-        Form::List(_) | Form::Pairs => ArgAction::Append,
+        Form::List(_) | Form::Pairs(_) => ArgAction::Append,
         _ => ArgAction::Set,
     });
     let argument = match setting.short {
         Some(short) => argument.short(short),
         None => argument,
     };
-    match form {
-        Form::Switch => argument.num_args(0..=1).require_equals(true).default_missing_value("true"),
-        _ => argument,
+    match bare(setting) {
+        Some(bare) => argument.num_args(0..=1).require_equals(true).default_missing_value(bare),
+        None => argument,
     }
+}
+
+/// What the flag of a setting stands for without a value.
+fn bare(setting: &Setting) -> Option<&'static str> {
+    match setting.shape.form() {
+        Form::Switch => Some("true"),
+        _ => setting.bare,
+    }
+}
+
+/// Puts a value to the flag before it where the flag may be without one. Anything else that follows
+/// such a flag is the application.
+fn attach_values(args: &[OsString]) -> Vec<OsString> {
+    let mut attached: Vec<OsString> = Vec::new();
+    let mut taken = None;
+    for arg in args {
+        let setting: Option<&Setting> = taken.take();
+        match (setting, attached.last_mut()) {
+            (Some(setting), Some(flag)) if is_value_of(setting, arg) => {
+                flag.push("=");
+                flag.push(arg);
+                continue;
+            }
+            _ => {}
+        }
+        taken = all_settings()
+            .find(|setting| setting.bare.is_some() && *arg == *setting.on_command_line());
+        attached.push(arg.clone());
+    }
+    attached
+}
+
+fn is_value_of(setting: &Setting, arg: &OsString) -> bool {
+    arg.to_str().is_some_and(|text| setting.shape.check(&[text.to_owned()]).is_ok())
 }
 
 fn short_help(setting: &Setting) -> String {
@@ -230,6 +264,31 @@ mod tests {
                 assert!(help.contains(&plain(setting.summary())), "{}", setting.key);
             }
         }
+    }
+
+    #[test]
+    fn a_flag_that_may_be_bare_takes_no_application() {
+        for (args, mode, app) in [
+            (&["--proxy-protocol", "shop:app"][..], "auto", Some("shop:app")),
+            (&["--proxy-protocol", "v2", "shop:app"], "v2", Some("shop:app")),
+            (&["--proxy-protocol=v1", "shop:app"], "v1", Some("shop:app")),
+            (&["shop:app", "--proxy-protocol"], "auto", Some("shop:app")),
+            (&["--proxy-protocol", "--reload"], "auto", None),
+            (&["--proxy-protocol", "off"], "off", None),
+        ] {
+            let args: Vec<_> = args.iter().map(OsString::from).collect();
+            let mut errors = Vec::new();
+            let values = from_command_line(&args, &mut errors).unwrap().unwrap();
+            assert_eq!(errors, [], "{args:?}");
+            assert_eq!(values.get("proxy_protocol").unwrap().items, [mode], "{args:?}");
+            let found = values.get("app").map(|given| given.items[0].as_str());
+            assert_eq!(found, app, "{args:?}");
+        }
+        let mut errors = Vec::new();
+        let args = ["--forwarded-for", "2", "-w", "2"].map(OsString::from);
+        let values = from_command_line(&args, &mut errors).unwrap().unwrap();
+        assert_eq!(values.get("forwarded_for").unwrap().items, ["2"]);
+        assert_eq!(values.get("workers").unwrap().items, ["2"]);
     }
 
     #[test]

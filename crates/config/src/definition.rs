@@ -3,7 +3,7 @@
 //! The doc comment of a field is at once its rustdoc, its `--help` and its entry in the reference:
 //! the first paragraph is the summary, one line long, and the rest is the whole story.
 
-use crate::kind::{Form, Shape};
+use crate::kind::{Form, Prefixes, Shape};
 
 /// One setting as every reader and every document sees it.
 pub(crate) struct Setting {
@@ -19,6 +19,8 @@ pub(crate) struct Setting {
     pub default: &'static [&'static str],
     /// What `--help` shows for its value.
     pub value: &'static str,
+    /// What the flag without a value stands for, if it may be without one.
+    pub bare: Option<&'static str>,
     /// One-letter flag.
     pub short: Option<char>,
     /// Long flag where it isn't the key with dashes.
@@ -58,6 +60,7 @@ impl Setting {
             shape,
             default: &[],
             value: "",
+            bare: None,
             short: None,
             flag: None,
             aliases: &[],
@@ -113,6 +116,8 @@ impl Setting {
 pub(crate) trait Checked {
     fn form(&self) -> Form;
     fn allowed(&self) -> String;
+    /// What may stand before each item.
+    fn prefixes(&self) -> Option<Prefixes>;
     /// The item that is not allowed (`None`: the value as a whole is missing).
     fn check<'i>(&self, items: &'i [String]) -> Result<(), Option<&'i str>>;
 }
@@ -126,8 +131,20 @@ impl<S: Shape> Checked for S {
         Shape::allowed(self)
     }
 
+    fn prefixes(&self) -> Option<Prefixes> {
+        Shape::prefixes(self)
+    }
+
     fn check<'i>(&self, items: &'i [String]) -> Result<(), Option<&'i str>> {
         self.read(items).map(drop)
+    }
+}
+
+/// The key of a field, which may be a keyword of Rust's (`r#static`).
+pub(crate) const fn key(field: &'static str) -> &'static str {
+    match field.as_bytes() {
+        [b'r', b'#', ..] => field.split_at(2).1,
+        _ => field,
     }
 }
 
@@ -156,7 +173,7 @@ macro_rules! settings {
                 $crate::definition::Setting {
                     $($attribute: $value,)*
                     ..$crate::definition::Setting::new(
-                        stringify!($name), $section, &[$($doc),+], &$shape,
+                        $crate::definition::key(stringify!($name)), $section, &[$($doc),+], &$shape,
                     )
                 },
             )+)+
@@ -166,7 +183,7 @@ macro_rules! settings {
             /// Parses values that were checked where they were read.
             pub(crate) fn from_values(values: &$crate::values::Values) -> $Struct {
                 $Struct {
-                    $($( $name: values.typed(stringify!($name), &$shape), )+)+
+                    $($( $name: values.typed($crate::definition::key(stringify!($name)), &$shape), )+)+
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Settings from environment variables.
 //!
-//! `PORT` and `WEB_CONCURRENCY` are what hosting platforms set; `IRONHORN_<SETTING>` is ours and wins
+//! `PORT`, `WEB_CONCURRENCY` and `FORWARDED_ALLOW_IPS` are what hosting platforms set; `IRONHORN_<SETTING>` is ours and wins
 //! over them. A variable that begins with `IRONHORN_` and sets nothing is refused: a misspelt one
 //! would otherwise be ignored.
 
@@ -42,9 +42,10 @@ pub(crate) fn read(environment: &[(OsString, OsString)], errors: &mut Vec<Config
         let Some(name) = name.to_str() else { continue };
         match name {
             "PORT" => port(value, &mut platform, errors),
-            "WEB_CONCURRENCY" => {
-                let workers = names::in_file("workers").expect("invariant: it is defined");
-                set(workers, name, value, &mut platform, errors);
+            "WEB_CONCURRENCY" | "FORWARDED_ALLOW_IPS" => {
+                let key = if name == "WEB_CONCURRENCY" { "workers" } else { "forwarded_allow_ips" };
+                let setting = names::in_file(key).expect("invariant: it is defined");
+                set(setting, name, value, &mut platform, errors);
             }
             _ if OTHERS.contains(&name) || is_service(name, value) => {}
             _ if name.starts_with(PREFIX) => match by_variable(name) {
@@ -100,7 +101,7 @@ fn set(
 /// The items of a value that is given as one text.
 fn items(form: Form, text: &str) -> Result<Vec<String>, Problem> {
     match form {
-        Form::Pairs => words::split(text).map_err(unended),
+        Form::Pairs(_) => words::split(text).map_err(unended),
         form => Ok(form.split(text)),
     }
 }

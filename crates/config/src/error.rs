@@ -3,7 +3,7 @@
 //! The messages are part of the interface: place, key, what was found, what is allowed.
 
 use std::error::Error;
-use std::fmt;
+use std::fmt::{self, Write};
 
 use crate::definition::Setting;
 use crate::origin::Origin;
@@ -114,17 +114,30 @@ impl fmt::Display for ConfigError {
             Origin::CommandLine if !self.key.is_empty() => {}
             Origin::Default => {}
             // Line 0: the file as a whole.
-            Origin::File { name, line: 0 } => write!(f, "{name}: ")?,
-            origin => write!(f, "{origin}: ")?,
+            Origin::File { name, line: 0 } => write!(f, "{}: ", Line(name))?,
+            origin => write!(f, "{}: ", Line(&origin.to_string()))?,
         }
         if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+            write!(f, "{}: ", Line(&self.key))?;
         }
         self.problem.fmt(f)
     }
 }
 
 impl Error for ConfigError {}
+
+/// A text of the user's as a part of a line: controls are escaped, so that it neither ends the line
+/// nor moves the cursor of a terminal.
+struct Line<'t>(&'t str);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|character| match character.is_control() {
+            true => write!(f, "{}", character.escape_default()),
+            false => f.write_char(character),
+        })
+    }
+}
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::definition::{Checked, Setting};
 use crate::error::{ConfigError, Problem};
 use crate::import::{self, Importer, PythonFile};
-use crate::kind::Form;
+use crate::kind::{Form, Pairing, Prefixes};
 use crate::names;
 use crate::origin::Origin;
 use crate::values::Values;
@@ -50,7 +50,7 @@ pub(crate) fn read(
 }
 
 /// Takes the settings from the text of a file.
-fn settings(text: &str, name: &str, errors: &mut Vec<ConfigError>) -> Values {
+pub(crate) fn settings(text: &str, name: &str, errors: &mut Vec<ConfigError>) -> Values {
     let mut values = Values::default();
     let document = match Document::parse(text) {
         Ok(document) => document,
@@ -133,15 +133,31 @@ impl File<'_> {
             let problem = Problem::Value { found: describe(&node.content), expected };
             ConfigError::at(setting, self.origin(place), problem)
         };
+        if let Some(name) = unknown_prefix(setting.shape, value) {
+            let mut error = ConfigError::at(setting, self.origin(name.node), name.problem);
+            error.key = format!("{}: {}", error.key, name.text);
+            return Err(error);
+        }
         let items =
             items(setting.shape, value).map_err(|(node, expected)| error(node, expected))?;
-        if let (Err(Some(item)), Content::List(nodes)) =
-            (setting.shape.check(&items), &value.content)
-            && let Some(node) = nodes.iter().find(|node| is_text(node, item))
-        {
-            return Err(error(node, setting.shape.allowed()));
+        let Err(Some(item)) = setting.shape.check(&items) else { return Ok(items) };
+        // An item for each node or entry, in the same order.
+        let nr = items.iter().position(|other| std::ptr::eq(other.as_str(), item));
+        match &value.content {
+            Content::List(nodes) => match nr.and_then(|nr| nodes.get(nr)) {
+                Some(node) => {
+                    let node = prefixed(node).map_or(node, |(_, text)| text);
+                    Err(error(node, setting.shape.allowed()))
+                }
+                None => Ok(items),
+            },
+            Content::Mapping(entries) => {
+                let place = nr.and_then(|nr| entries.get(nr)).map_or(key, |(name, _)| name);
+                let found = format!("{item:?}");
+                Err(ConfigError::value(setting, self.origin(place), found))
+            }
+            _ => Ok(items),
         }
-        Ok(items)
     }
 }
 
@@ -150,37 +166,79 @@ fn items<'n>(shape: &dyn Checked, value: &'n Node) -> Result<Vec<String>, (&'n N
     let form = shape.form();
     match (&value.content, form) {
         (Content::Null, Form::One | Form::Switch) => Err((value, shape.allowed())),
-        (Content::Null, Form::Optional | Form::List(_) | Form::Pairs) => Ok(Vec::new()),
-        (Content::Text(text), Form::Pairs) => match text.as_str() {
+        (Content::Null, Form::Optional | Form::List(_) | Form::Pairs(_)) => Ok(Vec::new()),
+        (Content::Text(text), Form::Pairs(_)) => match text.as_str() {
             "" => Ok(Vec::new()),
             _ => Err((value, form_allowed(shape))),
         },
         (Content::Text(text), form) => Ok(form.split(text)),
-        (Content::List(nodes), Form::List(_) | Form::Pairs) => nodes
-            .iter()
-            .map(|node| match &node.content {
-                Content::Text(text) => Ok(text.clone()),
-                _ => Err((node, shape.allowed())),
-            })
-            .collect(),
-        (Content::Mapping(entries), Form::Pairs) => {
+        (Content::List(nodes), Form::List(_) | Form::Pairs(_)) => {
+            nodes.iter().map(|node| item(shape, node)).collect()
+        }
+        (Content::Mapping(entries), Form::Pairs(pairing)) => {
             let name = |nr: usize| &entries[nr].0;
             let again =
                 (0..entries.len()).find(|&nr| (0..nr).any(|before| same(name(before), name(nr))));
             match again {
                 Some(nr) => Err((name(nr), "each name once".to_owned())),
-                None => entries.iter().map(pair).collect(),
+                None => entries.iter().map(|entry| pair(pairing, entry)).collect(),
             }
         }
         (Content::List(_) | Content::Mapping(_), _) => Err((value, form_allowed(shape))),
     }
 }
 
+/// The text of an item of a list.
+fn item<'n>(shape: &dyn Checked, node: &'n Node) -> Result<String, (&'n Node, String)> {
+    match (&node.content, prefixed(node), shape.prefixes()) {
+        (Content::Text(text), _, _) => Ok(text.clone()),
+        (_, Some((name, Node { content: Content::Text(text), .. })), Some(_)) => {
+            Ok(format!("{name}://{text}"))
+        }
+        (_, Some((_, other)), Some(_)) => Err((other, shape.allowed())),
+        _ => Err((node, shape.allowed())),
+    }
+}
+
+/// The only entry of a mapping, `NAME: TEXT` for `NAME://TEXT`.
+fn prefixed(node: &Node) -> Option<(&str, &Node)> {
+    match &node.content {
+        Content::Mapping(entries) => match entries.as_slice() {
+            [(Node { content: Content::Text(name), .. }, text)] => Some((name, text)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A name that can't stand before a text.
+struct UnknownPrefix<'n> {
+    node: &'n Node,
+    text: &'n str,
+    problem: Problem,
+}
+
+/// The first item of a list that has one.
+fn unknown_prefix<'n>(shape: &dyn Checked, value: &'n Node) -> Option<UnknownPrefix<'n>> {
+    let (Some(Prefixes { what, names }), Content::List(nodes)) = (shape.prefixes(), &value.content)
+    else {
+        return None;
+    };
+    nodes.iter().find_map(|node| {
+        let (text, _) = prefixed(node).filter(|(name, _)| !names.contains(name))?;
+        let problem = Problem::Unknown { what, similar: names::similar_to(text, names) };
+        Some(UnknownPrefix { node, text, problem })
+    })
+}
+
 /// NAME=VALUE from an entry of a mapping.
-fn pair((name, value): &(Node, Node)) -> Result<String, (&Node, String)> {
+fn pair<'n>(
+    pairing: &Pairing,
+    (name, value): &'n (Node, Node),
+) -> Result<String, (&'n Node, String)> {
     let name = match &name.content {
         Content::Text(text) if !text.is_empty() && !text.contains('=') => text,
-        _ => return Err((name, "the name of a variable".to_owned())),
+        _ => return Err((name, pairing.name.to_owned())),
     };
     match &value.content {
         Content::Text(text) => Ok(format!("{name}={text}")),
@@ -190,7 +248,9 @@ fn pair((name, value): &(Node, Node)) -> Result<String, (&Node, String)> {
 
 fn form_allowed(shape: &dyn Checked) -> String {
     match shape.form() {
-        Form::Pairs => "a mapping of names to values or a list of NAME=VALUE".to_owned(),
+        Form::Pairs(Pairing { names, values, pair, .. }) => {
+            format!("a mapping of {names} to {values} or a list of {pair}")
+        }
         Form::List(_) => format!("one or a list of {}", shape.allowed()),
         _ => shape.allowed(),
     }

@@ -8,7 +8,7 @@
 //! Precedence, low to high; a list replaces a list, nothing is merged:
 //!
 //! ```text
-//! default < file < PORT, WEB_CONCURRENCY < IRONHORN_<SETTING> < IRONHORN_CMD_ARGS < command line
+//! default < file < PORT and the like < IRONHORN_<SETTING> < IRONHORN_CMD_ARGS < command line
 //! ```
 //!
 //! Invariant: a value that is given anywhere is checked, also when a higher source replaces it, and
@@ -32,6 +32,7 @@
 //! ```
 
 mod agreement;
+mod apps;
 mod args;
 mod ctl;
 mod definition;
@@ -55,7 +56,11 @@ use std::path::PathBuf;
 pub use ctl::{Ctl, Request, Target};
 pub use error::{ConfigError, ConfigErrors, Problem};
 pub use import::{Imported, Importer, Place, PythonFile};
-pub use kind::{AccessLogFormat, Bind, Control, HeaderMap, LogFile, LogFormat, LogLevel, Protocol};
+pub use kind::{
+    AccessLogFormat, Bind, CertificateFiles, CipherSuite, ClientCertificates, Control,
+    ForwardedFor, HeaderMap, LogFile, LogFormat, LogLevel, Protocol, ProxyProtocol, Symlinks,
+    TlsVersion,
+};
 pub use origin::Origin;
 pub use print::print_config;
 pub use reference::reference;
@@ -125,32 +130,51 @@ pub fn resolve(sources: &Sources) -> Result<Resolved, Stop> {
         return Err(Stop::Errors(ConfigErrors::new(errors)));
     };
 
-    let mut values = Values::default();
-    for setting in all_settings() {
-        values.set(setting, setting.default_items(), Origin::Default);
-    }
     let named = [&command_line, &arguments, &environment]
         .into_iter()
         .find_map(|source| source.get("config")?.items.first());
     let named = named.map(String::as_str);
     let file = file::read(&sources.directory, named, sources.importer.as_ref(), &mut errors);
-    for source in [file, environment, arguments, command_line] {
+    merge([file, environment, arguments, command_line], errors).map_err(Stop::Errors)
+}
+
+/// Reads settings from the text of a YAML file and from nowhere else; errors call the file `name`.
+///
+/// What [`print_config`] writes gives the same settings again.
+pub fn resolve_text(text: &str, name: &str) -> Result<Resolved, ConfigErrors> {
+    let mut errors = Vec::new();
+    let file = file::settings(text, name, &mut errors);
+    merge([file], errors)
+}
+
+/// Lets each source win over the ones before it, and all over the defaults.
+fn merge(
+    sources: impl IntoIterator<Item = Values>,
+    mut errors: Vec<ConfigError>,
+) -> Result<Resolved, ConfigErrors> {
+    let mut values = Values::default();
+    for setting in all_settings() {
+        values.set(setting, setting.default_items(), Origin::Default);
+    }
+    for source in sources {
         values.replace_with(source);
     }
     // A file that can't be read may well name it.
     let explained = |error: &ConfigError| {
-        error.key == "app" || matches!(error.problem, Problem::Unreadable(_) | Problem::Syntax(_))
+        matches!(error.key.as_str(), "app" | "mount" | "--mount")
+            || matches!(error.problem, Problem::Unreadable(_) | Problem::Syntax(_))
     };
-    if values.get("app").is_none_or(|app| app.items.is_empty()) && !errors.iter().any(explained) {
+    if apps::are_missing(&values) && !errors.iter().any(explained) {
         errors.push(ConfigError::missing_app());
     }
+    apps::check(&values, &mut errors);
     if !errors.is_empty() {
-        return Err(Stop::Errors(ConfigErrors::new(errors)));
+        return Err(ConfigErrors::new(errors));
     }
     let settings = Settings::from_values(&values);
     let errors = agreement::check(&settings, &values);
     if !errors.is_empty() {
-        return Err(Stop::Errors(ConfigErrors::new(errors)));
+        return Err(ConfigErrors::new(errors));
     }
     Ok(Resolved { settings, invocation: Invocation::from_values(&values), values })
 }

@@ -7,15 +7,7 @@ use crate::{SETTINGS, all_settings};
 /// What Gunicorn or a later Ironhorn has, and this version has not. Flags in their long form with
 /// underscores; refused like any unknown name, but not as if it were a typing error.
 const UNSUPPORTED: &[&str] = &[
-    "ca_certs",
-    "cert_reqs",
-    "certfile",
-    "ciphers",
     "dogstatsd_tags",
-    "forwarded_allow_ips",
-    "forwarded_for",
-    "forwarder_headers",
-    "keyfile",
     "log_config",
     "log_config_json",
     "log_syslog",
@@ -27,15 +19,11 @@ const UNSUPPORTED: &[&str] = &[
     "logger_class",
     "no_sendfile",
     "paste",
-    "proxy_allow_from",
-    "proxy_allow_ips",
-    "proxy_protocol",
     "reload_engine",
     "reuse_port",
     "secure_scheme_headers",
     "sendfile",
     "spew",
-    "ssl_version",
     "statsd_host",
     "statsd_prefix",
     "syslog",
@@ -79,6 +67,18 @@ pub(crate) fn unknown_flag(flag: &str) -> Problem {
     }
 }
 
+/// That of the `names` which may have been meant by `text`.
+pub(crate) fn similar_to(text: &str, names: &[&str]) -> Option<String> {
+    let distance = |name: &str| strsim::damerau_levenshtein(text, name);
+    let closest = names.iter().min_by_key(|name| distance(name))?;
+    (distance(closest) <= furthest(text)).then(|| (*closest).to_owned())
+}
+
+/// A third of the letters may be wrong: more is another word.
+fn furthest(text: &str) -> usize {
+    text.chars().count().div_ceil(3).min(3)
+}
+
 fn unknown(
     what: &'static str,
     key: &str,
@@ -87,8 +87,7 @@ fn unknown(
     if UNSUPPORTED.contains(&key) {
         return Problem::Unsupported;
     }
-    // A third of the letters may be wrong: more is another word.
-    let furthest = key.chars().count().div_ceil(3).min(3);
+    let furthest = furthest(key);
     let distance = |setting: &Setting| {
         let names = setting.other_names.iter().chain(setting.aliases).chain([&setting.key]);
         let distances = names.map(|name| strsim::damerau_levenshtein(key, &name.replace('-', "_")));
@@ -129,6 +128,7 @@ mod tests {
         assert_eq!(similar(unknown_key("port")).unwrap(), "bind");
         assert_eq!(similar(unknown_key("preload_app")).unwrap(), "preload");
         assert_eq!(similar(unknown_key("control_socket")).unwrap(), "control");
+        assert_eq!(similar(unknown_key("proxy_allow_ips")).unwrap(), "proxy_allow_from");
         assert_eq!(similar(unknown_flag("--errorlog")).unwrap(), "--error-logfile");
     }
 
@@ -148,10 +148,10 @@ mod tests {
 
     #[test]
     fn what_gunicorn_has_is_no_typing_error() {
-        assert_eq!(unknown_key("proxy_protocol"), Problem::Unsupported);
+        assert_eq!(unknown_key("secure_scheme_headers"), Problem::Unsupported);
         assert_eq!(unknown_flag("--worker-class"), Problem::Unsupported);
         assert_eq!(unknown_flag("-k"), Problem::Unsupported);
-        assert_eq!(unknown_variable("IRONHORN_CERTFILE"), Problem::Unsupported);
+        assert_eq!(unknown_variable("IRONHORN_STATSD_HOST"), Problem::Unsupported);
     }
 
     #[test]

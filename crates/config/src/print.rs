@@ -19,7 +19,7 @@ pub fn print_config(resolved: &Resolved) -> String {
             out += &format!("{gap}# {section}\n");
         }
         let value = match (setting.shape.form(), given.items.as_slice()) {
-            (Form::List(_) | Form::Pairs, items) => {
+            (Form::List(_) | Form::Pairs(_), items) => {
                 let items: Vec<_> = items.iter().map(|item| quoted(item)).collect();
                 format!("[{}]", items.join(", "))
             }

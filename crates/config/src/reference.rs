@@ -20,7 +20,8 @@ The later ones win:
 2. the YAML file: `--config FILE`, else `ironhorn.yaml` in the directory Ironhorn is started in, if it
    is there; in its place may stand a `gunicorn.conf.py`, which [moving from
    Gunicorn](moving-from-gunicorn.md) has more about;
-3. the variables `PORT`, which makes `bind` 0.0.0.0:$PORT, and `WEB_CONCURRENCY`, which sets `workers`;
+3. the variables `PORT`, which makes `bind` 0.0.0.0:$PORT, `WEB_CONCURRENCY`, which sets `workers`, and
+   `FORWARDED_ALLOW_IPS`;
 4. `IRONHORN_<SETTING>`, such as `IRONHORN_LOG_LEVEL`;
 5. `IRONHORN_CMD_ARGS`, which holds options as on the command line, split and quoted as in a shell:
    `IRONHORN_CMD_ARGS="--workers 4 --name 'my shop'"`;
@@ -123,7 +124,7 @@ fn allowed(setting: &Setting) -> String {
             let marks: Vec<_> = separators.iter().map(|mark| format!("\"{mark}\"")).collect();
             format!("{allowed}; several, in one text separated by {}", marks.join(" or "))
         }
-        Form::Pairs => format!("{allowed}; several"),
+        Form::Pairs(_) => format!("{allowed}; several"),
         Form::Optional => format!("{allowed}; or empty"),
         Form::One | Form::Switch => allowed,
     }

@@ -6,17 +6,46 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ironhorn_unix::PeerPattern;
+
 use crate::definition::{Reach, settings};
 use crate::kind::{
-    AccessFormat, AccessLogFormat, Bind, Bytes, Choice, Control, ControlSocket, FilePath, Form,
-    HeaderMap, Listen, Log, LogFile, LogFormat, LogLevel, Many, Octal, One, Optional, Pair,
-    Seconds, SecondsOrOff, Switch, Text, Threads, UrlPath, Whole, WholeOrOff, WorkerCount,
+    AccessFormat, AccessLogFormat, Bind, Bytes, CacheRule, Certificate, CertificateFiles, Choice,
+    CipherSuite, ClientCertificates, Control, ControlSocket, FieldName, FileName, FilePath, Form,
+    ForwardedFor, Forwarding, HeaderMap, Listen, Log, LogFile, LogFormat, LogLevel, Many, Mount,
+    Octal, One, Optional, Pair, Pairing, Peers, Protocol, ProxyProtocol, Routes, Seconds,
+    SecondsOrOff, StaticMap, Suite, Switch, Symlinks, Text, TlsVersion, UrlPath, Whole, WholeOrOff,
+    WorkerCount,
 };
 
 /// A day: a longer wait than that is a mistake in the unit.
 const DAY: f64 = 86_400.0;
 /// A year: the longest life of a worker.
 const YEAR: f64 = 365.0 * DAY;
+const VARIABLES: Pairing = Pairing {
+    pair: "NAME=VALUE",
+    name: "the name of a variable",
+    names: "names",
+    values: "values",
+};
+const MOUNTS: Pairing = Pairing {
+    pair: "PREFIX=APP",
+    name: "a prefix of paths, such as /api",
+    names: "prefixes",
+    values: "applications",
+};
+const STATIC_MAPS: Pairing = Pairing {
+    pair: "PREFIX=PATH",
+    name: "a prefix of paths, such as /static",
+    names: "prefixes",
+    values: "directories",
+};
+const CACHE_RULES: Pairing = Pairing {
+    pair: "PATTERN=VALUE",
+    name: "a pattern of file names, such as *.css",
+    names: "patterns",
+    values: "values",
+};
 /// The least memory that a worker can be limited to: less is a mistake in the unit.
 const MEBIBYTE: u64 = 1 << 20;
 
@@ -36,10 +65,20 @@ settings! {
         /// shop.wsgi:create_app()     what a function returns; it may be given literals:
         /// 'shop.wsgi:create_app("production", debug=False)'
         /// ```
-        app: String = One(Text("MODULE or MODULE:NAME")) => {
+        app: Option<String> = Optional(Text("MODULE or MODULE:NAME")) => {
             value: "APP",
             other_names: &["wsgi_app"],
             reach: Reach::Positional,
+        }
+
+        /// Application for paths that begin with a prefix; repeatable.
+        ///
+        /// In YAML a mapping of prefixes to applications, written as `app` is. The
+        /// longest prefix that fits counts; what fits none goes to `app`, or is answered
+        /// with 404 without one. SCRIPT_NAME is the prefix and PATH_INFO the rest. See
+        /// docs/mounting.md.
+        mount: Vec<(String, String)> = Routes { kind: Mount, pairing: &MOUNTS } => {
+            value: "PREFIX=APP",
         }
 
         /// Directory to change to before anything else is done.
@@ -68,7 +107,7 @@ settings! {
         /// `--print-config` shows the values.
         env: Vec<(String, String)> = Many {
             kind: Pair,
-            form: Form::Pairs,
+            form: Form::Pairs(&VARIABLES),
             may_be_empty: true,
         } => {
             value: "NAME=VALUE",
@@ -89,9 +128,12 @@ settings! {
         /// Address to listen on; repeatable.
         ///
         /// `HOST:PORT` or `[V6]:PORT`, `unix:PATH`, `unix:@NAME` for Linux's abstract
-        /// sockets, or `fd://N` for a listening socket that is inherited. `http://` may
-        /// stand before it. In one text several are separated by commas. The variable PORT, if set, makes it
-        /// 0.0.0.0:$PORT.
+        /// sockets, or `fd://N` for a listening socket that is inherited. What is spoken there
+        /// may stand before it: `http://`, `https://`, `uwsgi://`, or `redirect://` to tell
+        /// every request to come back over HTTPS; in YAML also `uwsgi: ADDRESS` as an item.
+        /// Without that it is what `protocol` says, and that is HTTPS on TCP if `certfile` is
+        /// set. In one text several are separated by commas. The variable PORT, if set, makes
+        /// it 0.0.0.0:$PORT.
         bind: Vec<Bind> = Many {
             kind: Listen,
             form: Form::List(&[',']),
@@ -103,12 +145,123 @@ settings! {
             default: &["127.0.0.1:8000"],
         }
 
+        /// What is spoken on addresses of `bind` that don't say it.
+        ///
+        /// `uwsgi` is what nginx speaks by uwsgi_pass, and Apache by mod_proxy_uwsgi. See
+        /// docs/moving-from-uwsgi.md.
+        protocol: Protocol = One(Choice(&[
+            ("http", Protocol::Http),
+            ("uwsgi", Protocol::Uwsgi),
+        ])) => {
+            value: "http|uwsgi",
+            default: &["http"],
+        }
+
+        /// Who may connect where the uwsgi protocol is spoken; repeatable.
+        ///
+        /// Addresses, networks such as 10.0.0.0/8, or `*`: the proxies, which are
+        /// believed what they say of a client. Others are cut off at once. Who comes by a
+        /// unix socket is let in too, unless the list is empty; `unix` alone is for nobody
+        /// else. In one text several are separated by commas.
+        uwsgi_allow_from: Vec<PeerPattern> = Many {
+            kind: Peers,
+            form: Form::List(&[',']),
+            may_be_empty: true,
+        } => {
+            value: "ADDRESS|NETWORK|*|unix",
+            other_names: &["uwsgi_allow_ips"],
+            default: &["127.0.0.1", "::1"],
+        }
+
         /// How many connections the kernel queues for each address.
         ///
         /// The kernel takes no more than net.core.somaxconn.
         backlog: i32 = One(Whole { min: 1, max: 65_535 }) => {
             value: "NUMBER",
             default: &["2048"],
+        }
+    }
+
+    section "TLS" {
+        /// The server's certificate: a PEM file, with those that vouch for it after it.
+        ///
+        /// With it, HTTPS is spoken on TCP addresses; see `bind` and docs/tls.md. Read by
+        /// the master, at start and on SIGHUP.
+        certfile: Option<PathBuf> = Optional(FilePath("the path of a PEM file")) => {
+            value: "FILE",
+        }
+
+        /// The private key to `certfile`: a PEM file, not encrypted.
+        ///
+        /// Without it, the key is in `certfile`.
+        keyfile: Option<PathBuf> = Optional(FilePath("the path of a PEM file")) => {
+            value: "FILE",
+        }
+
+        /// Certificate for further server names, with its key; repeatable.
+        ///
+        /// CERTFILE, or CERTFILE:KEYFILE. The names are those that the certificate is for,
+        /// also with `*`. Clients that ask for no name, or another, get `certfile`. In one
+        /// text several are separated by commas.
+        certificates: Vec<CertificateFiles> = Many {
+            kind: Certificate,
+            form: Form::List(&[',']),
+            may_be_empty: true,
+        } => {
+            value: "FILE",
+            flag: Some("certificate"),
+            aliases: &["certificates"],
+            other_names: &["sni"],
+        }
+
+        /// Certificates of the authorities that sign those of clients: a PEM file.
+        ca_certs: Option<PathBuf> = Optional(FilePath("the path of a PEM file")) => {
+            value: "FILE",
+        }
+
+        /// Whether clients are to show a certificate, signed by one of `ca_certs`.
+        ///
+        /// `none`, `optional` or `required`; 0, 1 and 2 are the same. A certificate that
+        /// isn't signed so ends the connection. Whose it is, the application finds in
+        /// `SSL_CLIENT_S_DN`.
+        cert_reqs: ClientCertificates = One(Choice(&[
+            ("none", ClientCertificates::None),
+            ("optional", ClientCertificates::Optional),
+            ("required", ClientCertificates::Required),
+            ("0", ClientCertificates::None),
+            ("1", ClientCertificates::Optional),
+            ("2", ClientCertificates::Required),
+        ])) => {
+            value: "none|optional|required",
+            default: &["none"],
+        }
+
+        /// The oldest version of TLS that is spoken.
+        tls_min_version: TlsVersion = One(Choice(&[
+            ("1.2", TlsVersion::V1_2),
+            ("1.3", TlsVersion::V1_3),
+        ])) => {
+            value: "1.2|1.3",
+            other_names: &["ssl_version"],
+            default: &["1.2"],
+        }
+
+        /// The cipher suites that are used; without it, all that Ironhorn has.
+        ///
+        /// Names of IANA or OpenSSL, in one text separated by colons or commas; OpenSSL's
+        /// patterns are refused. Of a version of TLS of which none is named, all are used.
+        ciphers: Vec<CipherSuite> = Many {
+            kind: Suite,
+            form: Form::List(&[':', ',']),
+            may_be_empty: true,
+        } => {
+            value: "SUITES",
+        }
+
+        /// How long a client may take for the TLS handshake.
+        handshake_timeout: Duration = One(Seconds::up_to(DAY)) => {
+            value: "SECONDS",
+            default: &["10"],
         }
     }
 
@@ -125,17 +278,28 @@ settings! {
 
         /// How many threads of a worker run the application.
         ///
-        /// This version supports one; another number is refused.
-        threads: usize = One(Threads) => {
+        /// With one, the worker runs one request at a time, at the least cost. More are for
+        /// applications that wait for databases or other servers, and have to be safe to
+        /// be called by several threads at once. See docs/threads.md.
+        threads: usize = One(Whole { min: 1, max: 256 }) => {
             value: "NUMBER",
             default: &["1"],
+        }
+
+        /// How many complete requests wait in a worker for one of its `threads`.
+        ///
+        /// Beyond that it reads no further ones. Without a number, four for each thread.
+        /// With one thread nothing waits there, but in the kernel.
+        queue: Option<usize> = Optional(Whole { min: 1, max: 65_536 }) => {
+            value: "NUMBER",
         }
 
         /// How many connections a worker holds at most.
         ///
         /// For a new one beyond that it closes the one that has been idle for longest, or
-        /// has been sending its head for longest. If all are busy, new ones wait for
-        /// another worker or in the kernel's queue, and the log says so.
+        /// has been in its TLS handshake or sending its head for longest. If all are
+        /// busy, new ones wait for another worker or in the kernel's queue, and the log
+        /// says so.
         worker_connections: usize = One(Whole { min: 1, max: 1_000_000 }) => {
             value: "NUMBER",
             default: &["1000"],
@@ -217,6 +381,17 @@ settings! {
             value: "SECONDS",
             short: Some('t'),
             default: &["30"],
+        }
+
+        /// How long a request may wait for a thread; 0 for no limit.
+        ///
+        /// One that has waited longer is answered with 503 and `Retry-After`, and the
+        /// application doesn't see it. With `threads: 1` requests wait in the kernel, where
+        /// their time isn't known, so that it catches those only that are known to have
+        /// waited for others.
+        queue_timeout: Option<Duration> = One(SecondsOrOff { max: DAY }) => {
+            value: "SECONDS",
+            default: &["0"],
         }
 
         /// How long requests may take to finish when a worker is to end.
@@ -331,6 +506,16 @@ settings! {
             default: &["unlimited"],
         }
 
+        /// How much disk the bodies that are on their way to a worker may take together.
+        ///
+        /// Written as `limit_request_body`. Bodies over 1 MiB are kept in files without a
+        /// name in TMPDIR until the application is called; one that finds no room is
+        /// answered with 507.
+        spool_limit: Option<u64> = One(Bytes { min: MEBIBYTE }) => {
+            value: "BYTES|unlimited",
+            default: &["unlimited"],
+        }
+
         /// What is done with header fields whose name has an underscore.
         ///
         /// WSGI can't tell X_User from X-User, which a proxy may have set or removed.
@@ -351,6 +536,156 @@ settings! {
         /// application doesn't see them.
         health_path: Option<String> = Optional(UrlPath) => {
             value: "PATH",
+        }
+    }
+
+    section "Proxies" {
+        /// The proxies whose word on a request is taken; repeatable.
+        ///
+        /// Addresses, networks such as 10.0.0.0/8, or `*` for everybody. Who comes by a unix
+        /// socket is trusted too, unless the list is empty; `unix` alone is for nobody else.
+        /// From these, X-Forwarded-Proto, -Protocol, -Ssl and Forwarded say whether the
+        /// request is https; what contradicts itself is answered with 400. Once the list is
+        /// not the default, Forwarded, X-Forwarded-* and X-Real-IP of others are hidden
+        /// from the application. The variable FORWARDED_ALLOW_IPS sets it too. See
+        /// docs/proxies.md.
+        forwarded_allow_ips: Vec<PeerPattern> = Many {
+            kind: Peers,
+            form: Form::List(&[',']),
+            may_be_empty: true,
+        } => {
+            value: "ADDRESS|NETWORK|*|unix",
+            default: &["127.0.0.1", "::1"],
+        }
+
+        /// Whether a trusted proxy says who the client is.
+        ///
+        /// `on` takes for the client the first address from the right in X-Forwarded-For or
+        /// Forwarded that `forwarded_allow_ips` doesn't list; a number, the one that many
+        /// places from the right, one for each proxy. It becomes REMOTE_ADDR, also in the
+        /// access log. The flag without a value is `on`.
+        forwarded_for: ForwardedFor = One(Forwarding) => {
+            value: "off|on|NUMBER",
+            bare: Some("on"),
+            default: &["off"],
+        }
+
+        /// Whether a trusted proxy says what host and port the client has asked for.
+        ///
+        /// X-Forwarded-Host, X-Forwarded-Port and the host of Forwarded become HTTP_HOST,
+        /// SERVER_NAME and SERVER_PORT. For proxies that do not pass Host on. The flag without
+        /// a value is `on`.
+        forwarded_host: bool = One(Choice(&[
+            ("off", false),
+            ("on", true),
+            ("false", false),
+            ("true", true),
+        ])) => {
+            value: "off|on",
+            bare: Some("on"),
+            default: &["off"],
+        }
+
+        /// Field that only a trusted proxy may send; repeatable.
+        ///
+        /// It is hidden from the application if anybody else sends it, and its name may have
+        /// underscores whatever `header_map` says. SCRIPT_NAME sets SCRIPT_NAME for an
+        /// application below a path, and is taken off PATH_INFO; X-Forwarded-Prefix sets it
+        /// where the proxy has taken it off the path itself.
+        forwarder_headers: Vec<String> = Many {
+            kind: FieldName,
+            form: Form::List(&[',']),
+            may_be_empty: true,
+        } => {
+            value: "NAME",
+        }
+
+        /// The header of the PROXY protocol that connections begin with.
+        ///
+        /// `v1`, `v2`, or `auto` for either. It is required of the peers that
+        /// `proxy_allow_from` lists, and refused from others, which are served without. The
+        /// flag without a value is `auto`.
+        proxy_protocol: ProxyProtocol = One(Choice(&[
+            ("off", ProxyProtocol::Off),
+            ("v1", ProxyProtocol::V1),
+            ("v2", ProxyProtocol::V2),
+            ("auto", ProxyProtocol::Auto),
+        ])) => {
+            value: "off|v1|v2|auto",
+            bare: Some("auto"),
+            default: &["off"],
+        }
+
+        /// The peers whose connections begin with that header; repeatable.
+        ///
+        /// Written as `forwarded_allow_ips`.
+        proxy_allow_from: Vec<PeerPattern> = Many {
+            kind: Peers,
+            form: Form::List(&[',']),
+            may_be_empty: true,
+        } => {
+            value: "ADDRESS|NETWORK|*|unix",
+            other_names: &["proxy_allow_ips"],
+            default: &["127.0.0.1", "::1"],
+        }
+    }
+
+    section "Static files" {
+        /// Directory to serve files from, for paths that begin with a prefix; repeatable.
+        ///
+        /// In YAML a mapping of prefixes to directories; a single file can stand in the
+        /// place of one. The longest prefix that fits counts. The application doesn't
+        /// see these requests. IRONHORN_STATIC holds words as in a shell. See
+        /// docs/static-files.md.
+        r#static: Vec<(String, PathBuf)> = Routes { kind: StaticMap, pairing: &STATIC_MAPS } => {
+            value: "PREFIX=PATH",
+            other_names: &["static_map", "static_path_mount"],
+        }
+
+        /// Files that are served for a directory: the first one that is in it.
+        ///
+        /// A directory without one is answered with 404. In one text several are
+        /// separated by commas; empty for none.
+        static_index: Vec<String> = Many {
+            kind: FileName,
+            form: Form::List(&[',']),
+            may_be_empty: true,
+        } => {
+            value: "FILE",
+            default: &["index.html"],
+        }
+
+        /// Cache-Control of static files whose name matches a pattern; repeatable.
+        ///
+        /// The first pattern that matches counts; files that match none have no
+        /// Cache-Control. `*` stands for any characters and `?` for one; a pattern that
+        /// begins with / is matched with the path in the URL, others with the name.
+        /// `hashed` stands for names that hold a digest, like base.5af3f1a8c2d1.css.
+        static_cache: Vec<(String, String)> = Routes { kind: CacheRule, pairing: &CACHE_RULES } => {
+            value: "PATTERN=VALUE",
+            default: &["hashed=public, max-age=31536000, immutable"],
+        }
+
+        /// Which symbolic links below those directories are followed.
+        ///
+        /// `inside` follows relative ones that don't lead out of the directory, `never`
+        /// none, and `follow` all of them.
+        static_symlinks: Symlinks = One(Choice(&[
+            ("never", Symlinks::Never),
+            ("inside", Symlinks::Inside),
+            ("follow", Symlinks::Follow),
+        ])) => {
+            value: "never|inside|follow",
+            default: &["inside"],
+        }
+
+        /// Ask the application for what is not there as a static file.
+        ///
+        /// Without it, that is answered with 404, and other methods than GET and HEAD
+        /// with 405.
+        static_fallthrough: bool = Switch => {
+            value: "true|false",
+            default: &["false"],
         }
     }
 

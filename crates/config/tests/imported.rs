@@ -45,7 +45,7 @@ fn it_stands_in_the_place_of_the_yaml_file() {
     let (mut start, asked) = start(None, &["-c", "conf.py", "-w", "4"], Ok(answer));
     start.sources.environment.push(("PORT".into(), "80".into()));
     let resolved = start.resolved();
-    assert_eq!(resolved.settings.app, "shop");
+    assert_eq!(resolved.settings.main_app(), "shop");
     assert_eq!(resolved.settings.bind, ["0.0.0.0:80".parse().unwrap()]);
     assert_eq!(resolved.settings.workers, 4);
     assert_eq!((resolved.settings.max_requests, resolved.settings.chdir.clone()), (Some(9), None));

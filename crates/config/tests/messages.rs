@@ -29,12 +29,21 @@ fn unknown_key() {
     yaml("colour: red\n", "ironhorn.yaml:2: colour: unknown setting");
     yaml("config: x\n", "ironhorn.yaml:2: config: unknown setting");
     yaml("print_config: true\n", "ironhorn.yaml:2: print_config: unknown setting");
-    yaml("keyfile: x\n", "ironhorn.yaml:2: keyfile: not supported in this version");
+    yaml("reuse_port: x\n", "ironhorn.yaml:2: reuse_port: not supported in this version");
     yaml(
         "preload_app: true\n",
         r#"ironhorn.yaml:2: preload_app: unknown setting, did you mean "preload"?"#,
     );
     yaml("[a]: 9\n", "ironhorn.yaml:2: found a list as a key, expected the name of a setting");
+}
+
+/// An error is one line, and does nothing to a terminal, whatever is written in the sources.
+#[test]
+fn key_with_controls() {
+    yaml("\"a\\e[31m\\nb\": 1\n", r"ironhorn.yaml:2: a\u{1b}[31m\nb: unknown setting");
+    yaml("rk.\ters: 1\n", r"ironhorn.yaml:2: rk.\ters: unknown setting");
+    environment("IRONHORN_A\u{1b}", "1", r"IRONHORN_A\u{1b}: unknown variable");
+    args(&["--\u{1b}[31m"], r"--\u{1b}[31m: unknown option");
 }
 
 #[test]
@@ -68,8 +77,8 @@ fn value_that_is_not_allowed() {
         r#"ironhorn.yaml:2: header_timeout: found "0", expected a number of seconds from 0.001 to 86400"#,
     );
     yaml(
-        "threads: 4\n",
-        r#"ironhorn.yaml:2: threads: found "4", expected 1: more than one thread in a worker is not supported in this version"#,
+        "threads: 300\n",
+        r#"ironhorn.yaml:2: threads: found "300", expected a number from 1 to 256"#,
     );
     yaml(
         "capture_output: yes\n",
@@ -129,7 +138,31 @@ fn item_of_a_list() {
             expected.trim_start_matches("expected ")
         ),
     );
+    yaml(
+        "bind:\n- a:1\n- uswgi: b:1\n",
+        r#"ironhorn.yaml:4: bind: uswgi: unknown protocol, did you mean "uwsgi"?"#,
+    );
+    yaml("bind: [{scgi: 'b:1'}]\n", "ironhorn.yaml:2: bind: scgi: unknown protocol");
+    yaml(
+        "bind:\n- uwsgi:\n    localhost:99999\n",
+        &format!(r#"ironhorn.yaml:4: bind: found "localhost:99999", {expected}"#),
+    );
+    yaml("bind:\n- uwsgi: [a]\n", &format!("ironhorn.yaml:3: bind: found a list, {expected}"));
+    yaml(
+        "bind:\n- {http: a, uwsgi: b}\n",
+        &format!("ironhorn.yaml:3: bind: found a mapping, {expected}"),
+    );
+    yaml(
+        "pythonpath:\n- {uwsgi: b}\n",
+        "ironhorn.yaml:3: pythonpath: found a mapping, expected the path of a directory",
+    );
     args(&["--bind", "fd://x"], &format!(r#"--bind: found "fd://x", {expected}"#));
+    args(&["--bind", "uwsgi://"], &format!(r#"--bind: found "uwsgi://", {expected}"#));
+    args(
+        &["--uwsgi-allow-from", "10.0.0.1/8"],
+        r#"--uwsgi-allow-from: found "10.0.0.1/8", expected an address such as 10.0.0.1 or ::1, a network such as 10.0.0.0/8 with no bits set beyond its prefix, * or unix"#,
+    );
+    yaml("protocol: uwsg\n", r#"ironhorn.yaml:2: protocol: found "uwsg", expected http or uwsgi"#);
     args(&["--bind="], &format!("--bind: found nothing, {expected}"));
     args(&["--bind=a:1,,b:1"], &format!(r#"--bind: found "", {expected}"#));
 }
@@ -222,7 +255,7 @@ fn variable_that_sets_nothing() {
         "2",
         r#"IRONHORN_WORKER: unknown variable, did you mean "IRONHORN_WORKERS"?"#,
     );
-    environment("IRONHORN_CERTFILE", "x", "IRONHORN_CERTFILE: not supported in this version");
+    environment("IRONHORN_STATSD_HOST", "x", "IRONHORN_STATSD_HOST: not supported in this version");
     environment("IRONHORN_CHECK_CONFIG", "true", "IRONHORN_CHECK_CONFIG: unknown variable");
     environment(
         "IRONHORN_PORT",
@@ -238,7 +271,7 @@ fn option_that_does_not_exist() {
     args(&["--wrokers=2"], r#"--wrokers: unknown option, did you mean "--workers"?"#);
     args(&["--colour"], "--colour: unknown option");
     args(&["-x"], "-x: unknown option");
-    args(&["--proxy-protocol"], "--proxy-protocol: not supported in this version");
+    args(&["--worker-class=gthread"], "--worker-class: not supported in this version");
     args(&["--statsd-host=x"], "--statsd-host: not supported in this version");
     args(&["-k", "gthread"], "-k: not supported in this version");
     args(&["other"], "shop: unexpected argument, there is only one APP");
@@ -329,5 +362,71 @@ fn not_utf_8() {
         start.errors(),
         "IRONHORN_PID: found \"a\\xFF\", which is not UTF-8, expected the path of a file\n\
          --name: found \"a\\xFF\", which is not UTF-8, expected a name"
+    );
+}
+
+#[test]
+fn maps_of_static_files() {
+    yaml(
+        "static:\n  /a: x\n  media: y\n",
+        r#"ironhorn.yaml:4: static: found "media=y", expected PREFIX=PATH with a prefix that begins with / and is there once, as in /static=./assets"#,
+    );
+    yaml(
+        "static:\n  /a: x\n  /a/: y\n",
+        r#"ironhorn.yaml:4: static: found "/a/=y", expected PREFIX=PATH with a prefix that begins with / and is there once, as in /static=./assets"#,
+    );
+    yaml(
+        "static:\n  /a: x\n  /a: y\n",
+        r#"ironhorn.yaml:4: static: found "/a", expected each name once"#,
+    );
+    yaml(
+        "static:\n  /a:\n    dir: x\n",
+        "ironhorn.yaml:4: static: found a mapping, expected a text as the value of /a",
+    );
+    yaml(
+        "static: ./assets\n",
+        r#"ironhorn.yaml:2: static: found "./assets", expected a mapping of prefixes to directories or a list of PREFIX=PATH"#,
+    );
+    yaml("statics: {}\n", r#"ironhorn.yaml:2: statics: unknown setting, did you mean "static"?"#);
+    yaml(
+        "static_symlinks: sometimes\n",
+        r#"ironhorn.yaml:2: static_symlinks: found "sometimes", expected never, inside or follow"#,
+    );
+    yaml(
+        "static_cache: {'*.css': \"a\\nb\"}\n",
+        r#"ironhorn.yaml:2: static_cache: found "*.css=a\nb", expected PATTERN=VALUE, each pattern once, as in *.css=max-age=3600"#,
+    );
+    yaml(
+        "static_index: [a/b]\n",
+        r#"ironhorn.yaml:2: static_index: found "a/b", expected the name of a file, without a directory"#,
+    );
+    args(
+        &["--static", "assets"],
+        r#"--static: found "assets", expected PREFIX=PATH with a prefix that begins with / and is there once, as in /static=./assets"#,
+    );
+    environment("IRONHORN_STATIC", "/a=x '/b", "IRONHORN_STATIC: the quote ' is not closed");
+}
+
+#[test]
+fn apps_under_prefixes() {
+    yaml(
+        "mount:\n  /api:\n",
+        "ironhorn.yaml:3: mount: found nothing, expected a text as the value of /api",
+    );
+    yaml(
+        "mount: {api: shop}\n",
+        r#"ironhorn.yaml:2: mount: found "api=shop", expected PREFIX=APP with a prefix that begins with / and is there once, as in /api=api.wsgi:app"#,
+    );
+    yaml(
+        "mount:\n  [a]: shop\n",
+        "ironhorn.yaml:3: mount: found a list, expected a prefix of paths, such as /api",
+    );
+    yaml(
+        "mount: {/: shop}\n",
+        "ironhorn.yaml:2: mount: an application is mounted at /, and app names one for the same place (ironhorn.yaml:1)",
+    );
+    args(
+        &["--mount=/=x"],
+        "--mount: an application is mounted at /, and app names one for the same place (command line)",
     );
 }

@@ -7,15 +7,19 @@ use std::time::Duration;
 
 use common::Start;
 use ironhorn_config::{
-    AccessLogFormat, Control, HeaderMap, LogFile, LogFormat, LogLevel, Stop, print_config,
+    AccessLogFormat, Bind, Control, HeaderMap, LogFile, LogFormat, LogLevel, Protocol, Stop,
+    print_config,
 };
 use proptest::prelude::*;
 
 #[test]
 fn defaults() {
     let settings = Start::new(None, &[], &["shop.wsgi"]).resolved().settings;
-    assert_eq!(settings.app, "shop.wsgi");
+    assert_eq!(settings.main_app(), "shop.wsgi");
     assert_eq!(settings.bind, ["127.0.0.1:8000".parse().unwrap()]);
+    assert_eq!(settings.protocol, Protocol::Http);
+    let allowed: Vec<_> = settings.uwsgi_allow_from.iter().map(ToString::to_string).collect();
+    assert_eq!(allowed, ["127.0.0.1", "::1"]);
     assert_eq!((settings.workers, settings.threads), (1, 1));
     assert_eq!(settings.timeout, Some(Duration::from_secs(30)));
     assert_eq!(settings.graceful_timeout, Duration::from_secs(30));
@@ -148,7 +152,7 @@ fn lists_in_one_variable() {
     let settings = start.resolved().settings;
     assert_eq!(settings.bind, ["a:1".parse().unwrap(), "b:2".parse().unwrap()]);
     assert_eq!(settings.env, [("A".into(), "1".into()), ("B".into(), "x y".into())]);
-    assert_eq!(settings.app, "m:a");
+    assert_eq!(settings.main_app(), "m:a");
 }
 
 #[test]
@@ -176,15 +180,15 @@ fn the_file_can_be_named_anywhere_but_in_a_file() {
         std::fs::write(start.directory.path().join(name), format!("app: {name}\n")).unwrap();
     };
     write("one.yaml");
-    assert_eq!(start.resolved().settings.app, "one.yaml");
+    assert_eq!(start.resolved().settings.main_app(), "one.yaml");
     write("two.yaml");
     let mut sources = start.sources.clone();
     sources.environment.push(("IRONHORN_CMD_ARGS".into(), "-c two.yaml".into()));
-    assert_eq!(ironhorn_config::resolve(&sources).unwrap().settings.app, "two.yaml");
+    assert_eq!(ironhorn_config::resolve(&sources).unwrap().settings.main_app(), "two.yaml");
     write("three.yaml");
     sources.args = vec!["--config=three.yaml".into()];
     let resolved = ironhorn_config::resolve(&sources).unwrap();
-    assert_eq!(resolved.settings.app, "three.yaml");
+    assert_eq!(resolved.settings.main_app(), "three.yaml");
     assert_eq!(resolved.invocation.config.as_deref(), Some("three.yaml".as_ref()));
     assert_eq!(resolved.origin("app").unwrap().to_string(), "three.yaml:1");
 }
@@ -336,4 +340,56 @@ proptest! {
         let args: Vec<_> = args.iter().map(String::as_str).collect();
         let _ = Start::new(Some(&yaml), &environment, &args).resolve();
     }
+}
+
+#[test]
+fn static_maps_come_from_every_source() {
+    let yaml = "app: shop\nstatic:\n  /static/: ./assets\n  /: /srv/www\nstatic_cache: {}\n";
+    let settings = Start::new(Some(yaml), &[], &[]).resolved().settings;
+    let map = |prefix: &str, path: &str| (prefix.to_owned(), path.into());
+    assert_eq!(settings.r#static, [map("/static", "./assets"), map("", "/srv/www")]);
+    assert_eq!((settings.static_cache, settings.static_index), (vec![], vec!["index.html".into()]));
+    let variable = ("IRONHORN_STATIC", "/a=x '/b c=y'");
+    let settings = Start::new(Some(yaml), &[variable], &[]).resolved().settings;
+    assert_eq!(settings.r#static, [map("/a", "x"), map("/b c", "y")]);
+    let args = ["--static", "/a=z", "--static-index="];
+    let settings = Start::new(Some(yaml), &[variable], &args).resolved().settings;
+    assert_eq!((settings.r#static, settings.static_index), (vec![map("/a", "z")], vec![]));
+}
+
+#[test]
+fn apps_are_mounted_or_named() {
+    let apps = |yaml: &str, args: &[&str]| {
+        let settings = Start::new(Some(yaml), &[], args).resolved().settings;
+        let apps = settings.apps().into_iter().map(|(prefix, app)| format!("{prefix}={app}"));
+        format!("{} {}", settings.main_app(), apps.collect::<Vec<_>>().join(" "))
+    };
+    assert_eq!(apps("mount: {/a: x}", &[]), "x /a=x");
+    assert_eq!(apps("mount: {/a: x}", &["main"]), "main =main /a=x");
+    assert_eq!(apps("mount: {/a: x, /: y}", &[]), "y =y /a=x");
+    assert_eq!(apps("app: main", &["--mount=/a/=x", "--mount=/b=y"]), "main =main /a=x /b=y");
+}
+
+#[test]
+fn protocols() {
+    let start = Start::new(
+        Some(
+            "app: a\nprotocol: uwsgi\nbind:\n- a:1\n- uwsgi: unix:/run/a,b\n- {http: 'c:1'}\n- uwsgi://d:1\n",
+        ),
+        &[("IRONHORN_UWSGI_ALLOW_FROM", "10.0.0.0/8,::1")],
+        &[],
+    );
+    let resolved = start.resolved();
+    let bind: Vec<_> = resolved.settings.bind.iter().map(ToString::to_string).collect();
+    assert_eq!(bind, ["a:1", "uwsgi://unix:/run/a,b", "http://c:1", "uwsgi://d:1"]);
+    assert_eq!(resolved.settings.protocol, Protocol::Uwsgi);
+    assert_eq!(resolved.settings.uwsgi_allow_from.len(), 2);
+    // What is printed means the same.
+    let again = Start::new(Some(&print_config(&resolved)), &[], &[]).resolved().settings;
+    assert_eq!(again, resolved.settings);
+
+    let start = Start::new(None, &[], &["a", "-b", "uwsgi://:1", "--uwsgi-allow-from=*"]);
+    let settings = start.resolved().settings;
+    let uwsgi = Bind { protocol: Some(Protocol::Uwsgi), address: ":1".parse().unwrap() };
+    assert_eq!(settings.bind, [uwsgi]);
 }

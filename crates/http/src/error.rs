@@ -88,6 +88,44 @@ pub enum Refusal {
     TrailerInvalid,
     /// Trailers beyond the limits of a head.
     TrailersTooLong,
+    /// What begins a uwsgi packet, where HTTP is spoken.
+    UwsgiOnHttp,
+    /// What begins an HTTP message, where the uwsgi protocol is spoken.
+    HttpOnUwsgi,
+    /// A uwsgi packet that is no request for WSGI.
+    ModifierUnknown,
+    /// The variables of a uwsgi packet don't fill it exactly.
+    PacketMalformed,
+    /// More variables in a uwsgi packet than [`MAX_VARIABLES`](crate::uwsgi::MAX_VARIABLES).
+    TooManyVariables,
+    /// The name of a variable is empty or has a NUL.
+    VariableName,
+    /// The value of a variable has a NUL.
+    VariableValue,
+    /// There is no REQUEST_METHOD or no REQUEST_URI.
+    VariableMissing,
+    /// `Forwarded` breaks its grammar.
+    ForwardedMalformed,
+    /// What a proxy says of the scheme is none of the words for it.
+    ForwardedSchemeUnknown,
+    /// Two fields, or two values of one, say different things of the scheme.
+    ForwardedSchemesDiffer,
+    /// Where `X-Forwarded-For` has to name the client it doesn't.
+    ForwardedClientInvalid,
+    /// `Forwarded` and `X-Forwarded-For` name different clients.
+    ForwardedClientsDiffer,
+    /// What a proxy says of the host or the port is none.
+    ForwardedHostInvalid,
+    /// Two fields, or two values of one, name different hosts or ports.
+    ForwardedHostsDiffer,
+    /// What a proxy says of the path's prefix is no path.
+    ForwardedPrefixInvalid,
+    /// Two fields name different prefixes.
+    ForwardedPrefixesDiffer,
+    /// The path isn't below the prefix.
+    ForwardedPrefixElsewhere,
+    /// A header of the PROXY protocol where a request has to be.
+    ProxyHeaderUnexpected,
 }
 
 impl Refusal {
@@ -158,6 +196,63 @@ impl Refusal {
             Self::ChunkEndMissing => (400, "RFC 9112 §7.1", "chunk is not followed by CRLF"),
             Self::TrailerInvalid => (400, "RFC 9112 §7.1.2", "malformed trailer field"),
             Self::TrailersTooLong => (431, "RFC 9112 §7.1.2", "trailers are too long"),
+            Self::UwsgiOnHttp => (
+                400,
+                "RFC 9110 §9.1",
+                "this looks like the uwsgi protocol, but HTTP is spoken here: \
+                 use proxy_pass in nginx, or listen with uwsgi://",
+            ),
+            Self::HttpOnUwsgi => (
+                400,
+                "uwsgi protocol",
+                "this looks like HTTP, but the uwsgi protocol is spoken here: \
+                 use uwsgi_pass in nginx, or listen without uwsgi://",
+            ),
+            Self::ModifierUnknown => {
+                (400, "uwsgi protocol", "neither modifier1 0 nor 30, or a modifier2")
+            }
+            Self::PacketMalformed => {
+                (400, "uwsgi protocol", "lengths of variables don't add up to the packet's")
+            }
+            Self::TooManyVariables => (431, "uwsgi protocol", "too many variables"),
+            Self::VariableName => {
+                (400, "uwsgi protocol", "name of a variable is empty or has a NUL")
+            }
+            Self::VariableValue => (400, "uwsgi protocol", "NUL in the value of a variable"),
+            Self::VariableMissing => (400, "uwsgi protocol", "no REQUEST_METHOD or no REQUEST_URI"),
+            Self::ForwardedMalformed => (400, "RFC 7239 §4", "malformed Forwarded field"),
+            Self::ForwardedSchemeUnknown => {
+                (400, "RFC 7239 §5.4", "a proxy names a scheme that is neither http nor https")
+            }
+            Self::ForwardedSchemesDiffer => {
+                (400, "RFC 7239 §5.4", "proxies don't agree on whether the request is https")
+            }
+            Self::ForwardedClientInvalid => {
+                (400, "RFC 7239 §6", "the client's place in X-Forwarded-For holds no address")
+            }
+            Self::ForwardedClientsDiffer => {
+                (400, "RFC 7239 §5.2", "Forwarded and X-Forwarded-For don't agree on the client")
+            }
+            Self::ForwardedHostInvalid => {
+                (400, "RFC 7239 §5.3", "a proxy names a host or port that is none")
+            }
+            Self::ForwardedHostsDiffer => {
+                (400, "RFC 7239 §5.3", "proxies don't agree on the host or port")
+            }
+            Self::ForwardedPrefixInvalid => {
+                (400, "RFC 3875 §4.1.13", "a proxy names a SCRIPT_NAME that is no path")
+            }
+            Self::ForwardedPrefixesDiffer => {
+                (400, "RFC 3875 §4.1.13", "proxies don't agree on SCRIPT_NAME")
+            }
+            Self::ForwardedPrefixElsewhere => {
+                (400, "RFC 3875 §4.1.13", "the path doesn't begin with the proxy's SCRIPT_NAME")
+            }
+            Self::ProxyHeaderUnexpected => (
+                400,
+                "proxy-protocol.txt §2",
+                "PROXY header from a peer that may send none: see proxy_protocol and proxy_allow_from",
+            ),
         }
     }
 }

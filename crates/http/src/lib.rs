@@ -120,13 +120,16 @@ mod date;
 mod encoder;
 mod error;
 mod extension;
+pub mod forwarded;
 mod framing;
 pub mod headers;
 mod limits;
 mod lines;
+pub mod proxy;
 mod request;
 mod response;
 mod target;
+pub mod uwsgi;
 
 pub use chunked::MAX_EXTENSION;
 pub use connection::{BodyEvent, Connection, Received};

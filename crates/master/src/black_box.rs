@@ -63,7 +63,7 @@ pub(crate) struct Remains {
     pub(crate) exit: Exit,
     /// From its fork.
     pub(crate) age: Duration,
-    /// The requests that it was in.
+    /// The requests that it was in, the oldest first.
     pub(crate) requests: Vec<Lost>,
     /// What it had written of its stacks; empty: nothing.
     pub(crate) stacks: String,
@@ -76,10 +76,21 @@ pub(crate) struct Remains {
 /// A request that ended with its worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Lost {
+    /// Which thread ran it, from 1, if there were several.
+    pub(crate) thread: Option<usize>,
     /// "GET /path".
     pub(crate) request: String,
     /// For how long it had made no progress.
     pub(crate) age: Duration,
+    /// Whether its client was told 504 before.
+    pub(crate) expired: bool,
+}
+
+impl Lost {
+    /// What its client was told, if it was told anything.
+    pub(crate) fn status(&self) -> Option<u16> {
+        self.expired.then_some(504)
+    }
 }
 
 impl Death {
@@ -124,7 +135,11 @@ impl Death {
 
 impl std::fmt::Display for Lost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.request, Seconds(self.age))
+        write!(f, "{} {}", self.request, Seconds(self.age))?;
+        match self.thread {
+            Some(thread) => write!(f, " in thread {thread}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -172,7 +187,10 @@ mod tests {
 
     #[test]
     fn a_request_is_named_with_its_age() {
-        let lost = Lost { request: "GET /x".to_owned(), age: Duration::from_millis(1_240) };
+        let age = Duration::from_millis(1_240);
+        let lost = Lost { thread: None, request: "GET /x".to_owned(), age, expired: false };
         assert_eq!(lost.to_string(), "GET /x 1.2s");
+        let lost = Lost { thread: Some(3), ..lost };
+        assert_eq!(lost.to_string(), "GET /x 1.2s in thread 3");
     }
 }

@@ -52,6 +52,9 @@ pub const SIGNALS: [(Signal, Command); 10] = [
     (Signal::SIGCHLD, Command::Reap),
 ];
 
+/// Those that end the server.
+pub const ENDING: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT];
+
 /// The signals that a worker acts on. An app can't have them.
 pub const WORKER_COMMANDS: [Signal; 4] =
     [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGUSR1];

@@ -102,6 +102,12 @@ pub struct Who {
     pub pid: Pid,
 }
 
+/// What people call a lane: the number of its thread, from 1. None where there is only one, for
+/// `lanes` of a worker.
+pub(crate) fn thread(lane: usize, lanes: usize) -> Option<usize> {
+    (lanes > 1).then_some(lane + 1)
+}
+
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
@@ -139,6 +145,8 @@ pub enum Report {
     RequestTimeout {
         /// Which.
         who: Who,
+        /// Which of its threads, from 1, if it runs the app in several.
+        thread: Option<usize>,
         /// The method of the request.
         method: String,
         /// Its path.
@@ -414,7 +422,8 @@ pub(crate) struct Findings {
 impl Report {
     /// Writes the line, with what was found out for it.
     pub(crate) fn log_findings(&self, findings: &Findings) {
-        let Self::RequestTimeout { who: Who { nr, generation, pid }, method, path, age } = self
+        let Self::RequestTimeout { who: Who { nr, generation, pid }, thread, method, path, age } =
+            self
         else {
             return self.log();
         };
@@ -423,10 +432,13 @@ impl Report {
             ("worker", Value::from(*nr)),
             ("generation", Value::from(*generation)),
             ("pid", Value::from_display(pid)),
+        ];
+        keys.extend(thread.map(|thread| ("thread", Value::from(thread))));
+        keys.extend([
             ("method", Value::from(method.as_str())),
             ("path", Value::from(path.as_str())),
             ("age", Value::from_display(&age)),
-        ];
+        ]);
         keys.extend(findings.status.map(|status| ("status", Value::from(status))));
         if !findings.stacks.is_empty() {
             keys.push(("stacks", Value::from(findings.stacks.as_str())));

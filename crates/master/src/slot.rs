@@ -37,8 +37,6 @@ pub struct Retirement {
     pub reason: Reason,
     /// When it was asked, or began by itself.
     pub since: Monotonic,
-    /// The request that was ended for it, by the moment since when it had been busy.
-    pub expired: Option<Monotonic>,
 }
 
 impl Retirement {
@@ -83,7 +81,7 @@ pub enum Slot {
         worker: Worker,
         /// Why and since when.
         retirement: Retirement,
-        /// When its request is to be looked at.
+        /// When its requests are to be looked at.
         check_at: Option<Monotonic>,
     },
     /// Finishing what it has; the server ends.
@@ -92,7 +90,7 @@ pub enum Slot {
         worker: Worker,
         /// Why and since when.
         retirement: Retirement,
-        /// When its request is to be looked at.
+        /// When its requests are to be looked at.
         check_at: Option<Monotonic>,
     },
     /// Sent SIGKILL; will be reaped soon.

@@ -234,6 +234,13 @@ pub(crate) enum LoadError {
         /// The type of what is there.
         found: String,
     },
+    /// What was said of an app that is to be mounted.
+    Mounted {
+        /// The prefix of its paths.
+        prefix: String,
+        /// What is wrong with it.
+        error: Box<LoadError>,
+    },
     /// The app's code raised an exception.
     Broken {
         /// What was being done, such as "importing mysite.wsgi".
@@ -250,15 +257,28 @@ impl LoadError {
         Self::Broken { doing, error: error.to_string(), traceback: traceback::render(py, error) }
     }
 
+    /// Also says where the app is to be mounted, unless it answers all paths.
+    pub(crate) fn mounted_at(self, prefix: &str) -> Self {
+        match prefix {
+            "" => self,
+            _ => Self::Mounted { prefix: prefix.to_owned(), error: Box::new(self) },
+        }
+    }
+
     /// Whether the app is not there, rather than there and broken.
     pub(crate) fn is_not_found(&self) -> bool {
-        !matches!(self, Self::Broken { .. })
+        match self {
+            Self::Broken { .. } => false,
+            Self::Mounted { error, .. } => error.is_not_found(),
+            _ => true,
+        }
     }
 
     /// The traceback of an app that is broken.
     pub(crate) fn traceback(&self) -> Option<&str> {
         match self {
             Self::Broken { traceback, .. } => Some(traceback),
+            Self::Mounted { error, .. } => error.traceback(),
             _ => None,
         }
     }
@@ -288,6 +308,7 @@ impl fmt::Display for LoadError {
             Self::NotCallable { spec, found } => {
                 write!(f, "the app {spec} is not callable: it is of type {found}")
             }
+            Self::Mounted { prefix, error } => write!(f, "mount {prefix}: {error}"),
             Self::Broken { doing, error, .. } => write!(f, "{doing} failed: {error}"),
         }
     }

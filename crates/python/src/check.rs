@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use crate::hooks::Hooks;
 use crate::host::Launch;
 use crate::serve::{USAGE, fail, print};
-use crate::{boot, logging};
+use crate::{boot, logging, static_files};
 
 /// Checks what the settings name: the addresses, the files, the app. Says all that is wrong.
 pub(crate) fn run(
@@ -60,6 +60,9 @@ pub(crate) fn run(
     if let Some(Err(error)) = identity.map(Identity::assume) {
         let message = format!("cannot change to the user of the workers: {error}");
         code = fail(ExitCode::RUNTIME, &message);
+    }
+    if let Err(message) = static_files::check(resolved) {
+        code = fail(USAGE, &message);
     }
     match boot::load(py, settings) {
         Ok(_) if code == ExitCode::OK => print("configuration is valid\n"),

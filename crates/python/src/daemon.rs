@@ -50,6 +50,15 @@ pub(crate) fn serves(promise: &mut Option<Promise>) {
     promise.keep(ExitCode::OK);
 }
 
+/// The server has not started, and its log is a file: who waits at the terminal, where the master's
+/// streams still lead, is told why.
+pub(crate) fn tell_failure(settings: &Settings, failure: &str) {
+    if let LogFile::Path(path) = &settings.error_logfile {
+        let path = path.display();
+        fail(ExitCode::BOOT_FAILED, &format!("the server did not start: {failure}; see {path}"));
+    }
+}
+
 /// The server has ended; if it has never served, the command says so.
 pub(crate) fn ended(promise: Option<Promise>, code: i32) {
     if let Some(promise) = promise {

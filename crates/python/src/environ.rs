@@ -4,31 +4,39 @@
 //! each request and never reused, since apps keep their environ. Keys are made once a worker, so
 //! their hashes are too.
 //!
-//! Two things differ from a plain translation of the request:
+//! Three things differ from a plain translation of the request:
 //! - A chunked body is whole before the app runs, so its length is known: `CONTENT_LENGTH` says it
 //!   and `HTTP_TRANSFER_ENCODING` is left out. Frameworks that read by `CONTENT_LENGTH` alone would
 //!   take the body for empty otherwise, and none has to undo a coding that is gone.
+//! - What a proxy says by the uwsgi protocol stands in the environ as it is, over what the request
+//!   itself would say: that is the proxy's client's, its server and its paths.
 //! - `Proxy` has no key: `HTTP_PROXY` is how a CGI program's libraries find their outgoing proxy
 //!   (CVE-2016-5385).
 
+mod forwarded;
 mod known;
 mod names;
 mod template;
 mod values;
+mod visible;
 
 use std::net::IpAddr;
 
 use ironhorn_http::{BodyLength, Field, Version};
 use ironhorn_unix::{Local, Peer};
 use ironhorn_worker::Request;
+use ironhorn_worker::tls::TlsFacts;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use crate::apps::Mount;
 use crate::ffi::latin1;
 use names::Names;
 pub(crate) use template::Constants;
 use template::template;
+pub(crate) use values::percent_decode;
+pub(crate) use visible::Visible;
 
 /// What becomes of a field whose name has an underscore. Its environ key would be that of another
 /// field with a hyphen there, which a proxy may have set and the client must not (CVE-2015-0219).
@@ -62,6 +70,7 @@ pub(crate) struct Environs<'py> {
     py: Python<'py>,
     listeners: Vec<Listening<'py>>,
     header_map: HeaderMap,
+    visible: Visible,
     names: Names<'py>,
     /// The last peer's address: behind a proxy it is the same one request after request.
     last_peer: Option<(IpAddr, Bound<'py, PyString>)>,
@@ -80,6 +89,7 @@ impl<'py> Environs<'py> {
         py: Python<'py>,
         listeners: &[Local],
         header_map: HeaderMap,
+        visible: Visible,
         constants: &Constants<'py>,
     ) -> PyResult<Self> {
         let listeners = listeners
@@ -95,6 +105,7 @@ impl<'py> Environs<'py> {
             py,
             listeners,
             header_map,
+            visible,
             names: Names::new(py),
             last_peer: None,
             scratch: Vec::new(),
@@ -102,11 +113,13 @@ impl<'py> Environs<'py> {
     }
 
     /// Makes the environ of one request; `content_length` is what was received of its body.
+    /// `mount` is where its app is mounted; the template is of one that answers all paths.
     /// `wsgi.input` is the empty one and `wsgi.early_hints` isn't there yet.
     pub(crate) fn build(
         &mut self,
         request: &Request<'_>,
         content_length: u64,
+        mount: Option<&Mount<'py>>,
     ) -> Result<Bound<'py, PyDict>, EnvironError> {
         let py = self.py;
         let head = request.head;
@@ -124,7 +137,9 @@ impl<'py> Environs<'py> {
         if !head.query().is_empty() {
             environ.set_item(intern!(py, "QUERY_STRING"), latin1(py, head.query())?)?;
         }
-        let path = values::percent_decode(head.path(), &mut self.scratch).unwrap_or(head.path());
+        let forwarded = &request.forwarded;
+        let path = forwarded.path.unwrap_or(head.path());
+        let path = percent_decode(path, &mut self.scratch).unwrap_or(path);
         environ.set_item(intern!(py, "PATH_INFO"), latin1(py, path)?)?;
         let target = latin1(py, head.target.as_bytes())?;
         environ.set_item(intern!(py, "RAW_URI"), &target)?;
@@ -132,16 +147,31 @@ impl<'py> Environs<'py> {
         if request.sender.secure {
             environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
         }
+        if let Some(tls) = request.tls {
+            set_tls(&environ, tls)?;
+        }
         self.set_peer(&environ, &request.sender.peer)?;
+        forwarded::set_connection(&environ, request.sender)?;
 
-        self.set_fields(&environ, head.fields, head.authority())?;
+        self.set_fields(&environ, head.fields, head.authority(), forwarded.trusted)?;
         if head.body == BodyLength::Chunked {
             let length = PyString::new(py, &content_length.to_string());
             environ.set_item(intern!(py, "CONTENT_LENGTH"), length)?;
         }
         if named_by_host {
             let host = head.authority().map(values::without_user).or_else(|| head.field("host"));
-            set_server(&environ, host.unwrap_or_default())?;
+            let usual: &[u8] = if request.tls.is_some() { b"443" } else { b"" };
+            set_server(&environ, host.unwrap_or_default(), usual)?;
+        }
+        for (name, value) in request.sender.variables.iter() {
+            environ.set_item(self.names.variable(py, name)?, latin1(py, value)?)?;
+        }
+        if !forwarded.is_silent() {
+            let host = self.names.known(known::HOST);
+            forwarded::set(&environ, forwarded, request.sender.secure, host, &mut self.scratch)?;
+        }
+        if let Some(mount) = mount {
+            enter(&environ, mount)?;
         }
         Ok(environ)
     }
@@ -159,7 +189,15 @@ impl<'py> Environs<'py> {
             }
         };
         environ.set_item(intern!(py, "REMOTE_ADDR"), address)?;
-        environ.set_item(intern!(py, "REMOTE_PORT"), decimal(py, peer.port())?)
+        match peer.port() {
+            0 => Ok(()), // not known
+            port => environ.set_item(intern!(py, "REMOTE_PORT"), decimal(py, port)?),
+        }
+    }
+
+    /// Whether a name is one that [`HeaderMap`] is about.
+    fn is_unwelcome(&self, name: &[u8], trusted: bool) -> bool {
+        name.contains(&b'_') && !(trusted && self.visible.is_listed(name))
     }
 
     fn set_fields(
@@ -167,8 +205,10 @@ impl<'py> Environs<'py> {
         environ: &Bound<'py, PyDict>,
         fields: &[Field<'_>],
         authority: Option<&[u8]>,
+        trusted: bool,
     ) -> Result<(), EnvironError> {
         let py = self.py;
+        let hides = self.visible.hides_from(trusted);
         if let Some(authority) = authority {
             // The target's authority replaces Host (RFC 9112 §3.2.2).
             let host = latin1(py, values::without_user(authority))?;
@@ -178,6 +218,12 @@ impl<'py> Environs<'py> {
         let mut seen: u128 = if self.header_map == HeaderMap::Allow { u128::MAX } else { 0 };
         for field in fields {
             let name = field.name.as_bytes();
+            if hides && self.visible.is_hidden(name, trusted) {
+                if self.header_map == HeaderMap::Refuse && self.is_unwelcome(name, trusted) {
+                    return Err(EnvironError::Underscore);
+                }
+                continue;
+            }
             match known::find(name) {
                 Some(known::PROXY | known::TRANSFER_ENCODING) => {}
                 Some(known::HOST) if authority.is_some() => {}
@@ -198,7 +244,7 @@ impl<'py> Environs<'py> {
                     }
                 }
                 None => {
-                    if name.contains(&b'_') {
+                    if self.is_unwelcome(name, trusted) {
                         match self.header_map {
                             HeaderMap::Drop => continue,
                             HeaderMap::Refuse => return Err(EnvironError::Underscore),
@@ -227,10 +273,44 @@ fn join<'py>(
     }
 }
 
-/// SERVER_NAME and SERVER_PORT of a request that came by a unix socket.
-fn set_server(environ: &Bound<'_, PyDict>, host: &[u8]) -> PyResult<()> {
+/// What mod_ssl calls the facts of a connection.
+fn set_tls(environ: &Bound<'_, PyDict>, tls: &TlsFacts) -> PyResult<()> {
+    let py = environ.py();
+    environ.set_item(intern!(py, "HTTPS"), intern!(py, "on"))?;
+    environ.set_item(intern!(py, "SSL_PROTOCOL"), PyString::intern(py, tls.version))?;
+    environ.set_item(intern!(py, "SSL_CIPHER"), PyString::intern(py, tls.cipher))?;
+    if let Some(name) = &tls.server_name {
+        environ.set_item(intern!(py, "SSL_TLS_SNI"), latin1(py, name.as_bytes())?)?;
+    }
+    let Some(client) = &tls.client else {
+        return environ.set_item(intern!(py, "SSL_CLIENT_VERIFY"), intern!(py, "NONE"));
+    };
+    environ.set_item(intern!(py, "SSL_CLIENT_VERIFY"), intern!(py, "SUCCESS"))?;
+    let subject = latin1(py, client.subject.as_bytes())?;
+    environ.set_item(intern!(py, "SSL_CLIENT_S_DN"), subject)?;
+    environ.set_item(intern!(py, "SSL_CLIENT_CERT"), latin1(py, client.pem.as_bytes())?)
+}
+
+/// Moves where an app is mounted from PATH_INFO to SCRIPT_NAME, behind what a proxy has put there.
+fn enter(environ: &Bound<'_, PyDict>, mount: &Mount<'_>) -> PyResult<()> {
+    let py = environ.py();
+    let (script_name, path_info) = (intern!(py, "SCRIPT_NAME"), intern!(py, "PATH_INFO"));
+    if let Some(before) = environ.get_item(script_name)? {
+        environ.set_item(script_name, before.add(mount.script_name())?)?;
+    }
+    if let Some(path) = environ.get_item(path_info)? {
+        let rest = path.call_method1(intern!(py, "removeprefix"), (mount.script_name(),))?;
+        environ.set_item(path_info, rest)?;
+    }
+    Ok(())
+}
+
+/// SERVER_NAME and SERVER_PORT of a request that came by a unix socket. `usual` is the port that
+/// Host leaves out, if it isn't the template's.
+fn set_server(environ: &Bound<'_, PyDict>, host: &[u8], usual: &[u8]) -> PyResult<()> {
     let py = environ.py();
     let (name, port) = values::split_host(host);
+    let port = if port.is_empty() { usual } else { port };
     if !name.is_empty() {
         environ.set_item(intern!(py, "SERVER_NAME"), latin1(py, name)?)?;
     }

@@ -1,11 +1,11 @@
 //! `environ["ironhorn.extend_timeout"]`: a request that takes long, and knows it, asks for time.
 //!
 //! The master looks at the board, so a store there is all that it takes. One callable serves all
-//! requests of a worker: what it extends is the one that runs.
+//! requests of a lane: what it extends is the one that runs there.
 
 use std::time::Duration;
 
-use ironhorn_unix::{BoardSlot, Monotonic};
+use ironhorn_unix::{BoardLane, Monotonic};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -15,12 +15,12 @@ const AT_MOST: f64 = 86_400.0;
 /// The callable.
 #[pyclass(frozen, module = "ironhorn")]
 pub(crate) struct ExtendTimeout {
-    slot: BoardSlot,
+    lane: BoardLane,
 }
 
 impl ExtendTimeout {
-    pub(crate) fn new(slot: BoardSlot) -> Self {
-        Self { slot }
+    pub(crate) fn new(lane: BoardLane) -> Self {
+        Self { lane }
     }
 }
 
@@ -33,7 +33,7 @@ impl ExtendTimeout {
             let text = format!("seconds must be above 0 and at most {AT_MOST}, not {seconds}");
             return Err(PyValueError::new_err(text));
         }
-        self.slot.extend_request(Monotonic::now() + Duration::from_secs_f64(seconds));
+        self.lane.extend_request(Monotonic::now() + Duration::from_secs_f64(seconds));
         Ok(())
     }
 }
@@ -48,19 +48,20 @@ mod tests {
     fn the_running_request_gets_the_time() {
         Python::initialize();
         Python::attach(|py| {
-            let slot = Board::new(1).unwrap().slot(1);
-            let extend = Bound::new(py, ExtendTimeout::new(slot.clone())).unwrap();
+            let lane = Board::new(1).unwrap().slot(1).lane(0);
+            let extend = Bound::new(py, ExtendTimeout::new(lane.clone())).unwrap();
             let began = Monotonic::now();
-            slot.begin_request(b"GET", b"/", began);
-            assert_eq!(slot.read().extended_until, None);
+            lane.begin_request(b"GET", b"/", began);
+            let extended_until = || lane.read().and_then(|running| running.extended_until);
+            assert_eq!(extended_until(), None);
             extend.call1((90,)).unwrap();
-            let until = slot.read().extended_until.unwrap();
+            let until = extended_until().unwrap();
             assert!(until >= began + Duration::from_secs(90), "{until:?}");
-            slot.end_request();
+            lane.end_request();
             extend.call1((0.5,)).unwrap();
-            assert_eq!(slot.read().extended_until, None, "there is no request");
-            slot.begin_request(b"GET", b"/", began);
-            assert_eq!(slot.read().extended_until, None, "that was before this one");
+            assert_eq!(lane.read(), None, "there is no request");
+            lane.begin_request(b"GET", b"/", began);
+            assert_eq!(extended_until(), None, "that was before this one");
         });
     }
 
@@ -68,8 +69,8 @@ mod tests {
     fn times_that_make_no_sense_are_refused() {
         Python::initialize();
         Python::attach(|py| {
-            let slot = Board::new(1).unwrap().slot(1);
-            let extend = Bound::new(py, ExtendTimeout::new(slot)).unwrap();
+            let lane = Board::new(1).unwrap().slot(1).lane(0);
+            let extend = Bound::new(py, ExtendTimeout::new(lane)).unwrap();
             testing::run_with(
                 py,
                 c"

@@ -6,6 +6,8 @@
 //! | [`latin1`] | `PyString::new` takes UTF-8: two passes over bytes that PEP 3333 calls latin-1 |
 //! | [`reference_count`] | PyO3 names `Py_REFCNT` as its own replacement |
 //! | [`duplicate`] | a Python file names its descriptor by number |
+//! | [`is_disconnected`] | no borrow of the connection can pass through Python code |
+//! | [`SentBytes`] | a `Bound` can't be read without the GIL, and a copy costs what is to be saved |
 //! | [`Attached`] | a `Mutex` costs two atomic operations where the GIL excludes others already |
 //! | [`Loan`](crate::loan::Loan) | a borrow can't pass through Python code |
 //!
@@ -14,10 +16,11 @@
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::ptr::NonNull;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyBytes, PyString};
 
 // `Attached` leans on the GIL. An object's header has twice the size where there is none.
 const _: () = assert!(
@@ -56,6 +59,47 @@ pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     fd.try_clone_to_owned()
 }
 
+/// Whether the peer of a connection sends no more. The number is one of
+/// [`running_connection`](crate::loan::running_connection).
+pub(crate) fn is_disconnected(connection: RawFd) -> bool {
+    if connection < 0 {
+        return true;
+    }
+    // SAFETY: the number isn't -1, and the descriptor is open: whoever runs the app on this thread
+    // holds the connection until the app returns, and this is called from within.
+    let connection = unsafe { BorrowedFd::borrow_raw(connection) };
+    ironhorn_unix::is_disconnected(connection)
+}
+
+/// A bytes object that can be read without being attached to the interpreter, on any thread.
+#[derive(Debug)]
+pub(crate) struct SentBytes {
+    /// What keeps the memory; let go of on whatever thread, it is freed by the next that attaches.
+    _object: Py<PyBytes>,
+    start: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: the memory is that of a bytes object, which nobody changes or moves while there is a
+// reference to it, and `_object` is one. The reference itself may be dropped on any thread.
+unsafe impl Send for SentBytes {}
+
+impl SentBytes {
+    pub(crate) fn new(bytes: Bound<'_, PyBytes>) -> Self {
+        let content = bytes.as_bytes();
+        let (start, length) = (NonNull::from(content).cast(), content.len());
+        Self { _object: bytes.unbind(), start, length }
+    }
+}
+
+impl AsRef<[u8]> for SentBytes {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: pointer and length are those of the object's content, which stays where and what
+        // it is as long as `_object` is there, that is as long as `self` is borrowed.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
+    }
+}
+
 /// A value that is only touched by the thread which is attached to the interpreter.
 pub(crate) struct Attached<T>(RefCell<T>);
 
@@ -79,7 +123,6 @@ impl<T> Attached<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pyo3::types::PyBytes;
 
     #[test]
     fn latin1_maps_each_byte_to_one_code_point() {
@@ -103,6 +146,21 @@ mod tests {
             assert_eq!(reference_count(&object), 2);
             drop(second);
             assert_eq!(reference_count(&object), 1);
+        });
+    }
+
+    #[test]
+    fn bytes_outlive_the_attachment() {
+        Python::initialize();
+        let sent = Python::attach(|py| SentBytes::new(PyBytes::new(py, &[b'x'; 1000])));
+        let read = std::thread::spawn(move || sent.as_ref().to_vec()).join().unwrap();
+        assert_eq!(read, [b'x'; 1000]);
+        Python::attach(|py| {
+            let bytes = PyBytes::new(py, b"neither empty nor one byte");
+            let sent = SentBytes::new(bytes.clone());
+            assert_eq!(reference_count(&bytes), 2);
+            py.detach(|| drop(sent));
+            assert_eq!(reference_count(&bytes), 1);
         });
     }
 

@@ -11,20 +11,23 @@
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
-use ironhorn_unix::{BoardSlot, Local};
+use ironhorn_unix::{BoardLane, Local};
 use ironhorn_worker::{Application, Body, Chunks, Exchange, Reply, Request};
-use pyo3::exceptions::{PyAssertionError, PyValueError};
+use pyo3::exceptions::PyAssertionError;
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use crate::environ::{Constants, EnvironError, Environs, HeaderMap};
+use crate::apps::{Apps, Chosen};
+use crate::client_disconnected::ClientDisconnected;
+use crate::ending::UnboundEnding;
+use crate::environ::{Constants, EnvironError, Environs, HeaderMap, Visible};
 use crate::errors::ErrorStream;
 use crate::extend_timeout::ExtendTimeout;
 use crate::file_wrapper::FileWrapper;
 use crate::forks;
 use crate::hooks::RequestHooks;
 use crate::input::{Input, Inputs};
-use crate::interrupts::Interrupts;
+use crate::interrupts::{self, Interrupts};
 use crate::response_body::{Chunk, ResponseBody, known_chunks};
 use crate::slots::Slots;
 use crate::traceback;
@@ -34,18 +37,22 @@ use crate::traceback;
 pub(crate) struct GatewayOptions {
     /// Whether other workers may run the app at the same time: `wsgi.multiprocess`.
     pub(crate) multiprocess: bool,
+    /// Whether other threads of the worker may: `wsgi.multithread`.
+    pub(crate) multithread: bool,
     /// What becomes of fields whose name has an underscore.
     pub(crate) header_map: HeaderMap,
+    /// Which fields are hidden from the app.
+    pub(crate) visible: Visible,
     /// Where the worker's listeners are bound, in the worker's order.
     pub(crate) listeners: Vec<Local>,
-    /// The worker's line on the board.
-    pub(crate) slot: BoardSlot,
+    /// Where the app runs.
+    pub(crate) lane: BoardLane,
 }
 
 /// The app of one worker, ready to be called.
 pub(crate) struct Gateway<'py> {
     py: Python<'py>,
-    app: Bound<'py, PyAny>,
+    apps: Apps<'py>,
     environs: Environs<'py>,
     inputs: Inputs<'py>,
     errors: Bound<'py, ErrorStream>,
@@ -58,27 +65,33 @@ pub(crate) struct Gateway<'py> {
 
 impl<'py> Gateway<'py> {
     /// Makes everything that requests share, before the first comes.
-    pub(crate) fn new(app: Bound<'py, PyAny>, options: &GatewayOptions) -> PyResult<Self> {
-        let py = app.py();
+    pub(crate) fn new(
+        py: Python<'py>,
+        apps: impl Into<Apps<'py>>,
+        options: &GatewayOptions,
+    ) -> PyResult<Self> {
         let inputs = Inputs::new(py)?;
         let errors = Bound::new(py, ErrorStream::new())?;
         let constants = Constants {
             errors: errors.as_any().clone(),
             file_wrapper: py.get_type::<FileWrapper>().into_any(),
             empty_input: inputs.empty().as_any().clone(),
-            extend_timeout: Bound::new(py, ExtendTimeout::new(options.slot.clone()))?.into_any(),
+            extend_timeout: Bound::new(py, ExtendTimeout::new(options.lane.clone()))?.into_any(),
+            client_disconnected: Bound::new(py, ClientDisconnected)?.into_any(),
             multiprocess: options.multiprocess,
+            multithread: options.multithread,
         };
-        let environs = Environs::new(py, &options.listeners, options.header_map, &constants)?;
+        let GatewayOptions { listeners, header_map, visible, .. } = options;
+        let environs = Environs::new(py, listeners, *header_map, visible.clone(), &constants)?;
         Ok(Self {
             py,
-            app,
+            apps: apps.into(),
             environs,
             inputs,
             errors,
             slots: Slots::new(),
             hooks: None,
-            interrupts: watch_signals(py)?,
+            interrupts: if options.multithread { None } else { Interrupts::watch_here(py)? },
         })
     }
 
@@ -87,19 +100,25 @@ impl<'py> Gateway<'py> {
         Self { hooks, ..self }
     }
 
-    /// Gets everything ready that the app is called with.
+    /// Ends a response that another thread has left.
+    pub(crate) fn finish(&self, rest: UnboundEnding) {
+        rest.finish(&self.errors, self.hooks.as_ref());
+    }
+
+    /// Picks the app and gets everything ready that it is called with.
     fn prepare(
         &mut self,
         request: &Request<'_>,
         body: Body,
-    ) -> Result<ResponseBody<'py>, EnvironError> {
+    ) -> Result<(Chosen, ResponseBody<'py>), Unprepared> {
         let py = self.py;
+        let chosen = self.apps.find(request).ok_or(Unprepared::NoApp)?;
         let content_length = match &body {
             Body::Empty => 0,
             Body::Memory(content) => content.len() as u64,
             Body::File { length, .. } => *length,
         };
-        let environ = self.environs.build(request, content_length)?;
+        let environ = self.environs.build(request, content_length, self.apps.mount(chosen))?;
         let spooled = match self.inputs.open(py, body)? {
             Input::Empty => None,
             Input::Memory(input) => {
@@ -114,7 +133,21 @@ impl<'py> Gateway<'py> {
         let lease = self.slots.lease(py)?;
         environ.set_item(intern!(py, "wsgi.early_hints"), lease.early_hints())?;
         let told = self.hooks.as_ref().map(|hooks| Box::new(hooks.begin(&environ)));
-        Ok(ResponseBody::new(lease, environ, spooled, self.errors.clone(), told))
+        let response = ResponseBody::new(lease, environ, spooled, self.errors.clone(), told);
+        Ok((chosen, response))
+    }
+}
+
+/// Why no app is called.
+enum Unprepared {
+    /// None is mounted where the path leads.
+    NoApp,
+    Environ(EnvironError),
+}
+
+impl<E: Into<EnvironError>> From<E> for Unprepared {
+    fn from(error: E) -> Self {
+        Self::Environ(error.into())
     }
 }
 
@@ -128,17 +161,18 @@ impl<'py> Application for Gateway<'py> {
         body: Body,
         exchange: &mut dyn Exchange,
     ) -> Reply<Chunk<'py>, ResponseBody<'py>> {
-        let mut response = match self.prepare(request, body) {
-            Ok(response) => response,
-            Err(EnvironError::Underscore) => return refuse(exchange),
-            Err(EnvironError::Python(error)) => {
+        let (chosen, mut response) = match self.prepare(request, body) {
+            Ok(prepared) => prepared,
+            Err(Unprepared::NoApp) => return not_found(self.py, exchange),
+            Err(Unprepared::Environ(EnvironError::Underscore)) => return refuse(exchange),
+            Err(Unprepared::Environ(EnvironError::Python(error))) => {
                 let path = String::from_utf8_lossy(request.head.path());
                 let traceback = traceback::render(self.py, &error);
                 log::error!(method = request.head.method, path:%, traceback; "request not run");
                 return Reply::Failed;
             }
         };
-        let answer = run(&self.app, &mut response, exchange);
+        let answer = run(self.apps.app(chosen), &mut response, exchange);
         if forks::is_forked() {
             forks::leave(self.py, answer.as_ref().err());
         }
@@ -165,26 +199,7 @@ impl<'py> Application for Gateway<'py> {
     }
 
     fn interrupted(&mut self) {
-        if let Some(interrupts) = &mut self.interrupts {
-            interrupts.clear();
-        }
-        if let Err(error) = self.py.check_signals() {
-            let traceback = traceback::render(self.py, &error);
-            log::error!(traceback; "signal handler failed");
-        }
-    }
-}
-
-/// Signals reach Python code on the main thread only. CPython alone knows which one that is: the
-/// module `threading` takes the one that has imported it for it.
-fn watch_signals(py: Python<'_>) -> PyResult<Option<Interrupts<'_>>> {
-    match Interrupts::watch(py) {
-        Ok(interrupts) => Ok(Some(interrupts)),
-        Err(error) if error.is_instance_of::<PyValueError>(py) => {
-            log::debug!(error:%; "signal handlers of the app wait for a request");
-            Ok(None)
-        }
-        Err(error) => Err(error),
+        interrupts::run_handlers(self.py, self.interrupts.as_mut());
     }
 }
 
@@ -229,6 +244,18 @@ fn run<'py>(
     } else {
         Err(PyAssertionError::new_err("the app didn't call start_response"))
     }
+}
+
+/// Answers a request that no app is there for.
+fn not_found<'py>(
+    py: Python<'py>,
+    exchange: &mut dyn Exchange,
+) -> Reply<Chunk<'py>, ResponseBody<'py>> {
+    let head = exchange.head();
+    head.set_status(b"404 Not Found")
+        .and_then(|()| head.push_field(b"Content-Type", b"text/plain; charset=utf-8"))
+        .expect("invariant: our own head is well-formed");
+    Reply::Complete(Chunks::One(Chunk::of(py, b"Not Found\n")))
 }
 
 /// Answers a request that breaks [`HeaderMap::Refuse`].

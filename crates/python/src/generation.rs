@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
-use ironhorn_config::{AccessLogFormat, Bind, LogFile, Protocol, Settings};
-use ironhorn_unix::{Address, BindError, BindOptions, Identity, Listener, Local};
-use ironhorn_worker::AccessLog;
+use ironhorn_config::{self as config, AccessLogFormat, Bind, LogFile, Settings};
+use ironhorn_unix::{Address, BindOptions, Identity, Listener, Local};
 use ironhorn_worker::access_log::{Format, FormatError};
+use ironhorn_worker::{AccessLog, Protocol};
 
 use crate::hooks::Hooks;
 use crate::logging::links;
+use crate::tls::ServerTls;
 
 pub(crate) struct Generation {
     pub(crate) settings: Settings,
@@ -17,6 +18,8 @@ pub(crate) struct Generation {
     pub(crate) identity: Option<Identity>,
     /// In the order of the setting `bind`. A listener that a reload keeps is shared.
     pub(crate) entrances: Vec<Entrance>,
+    /// If HTTPS is spoken at one of them.
+    pub(crate) tls: Option<ServerTls>,
     /// What is called when something happens to its workers.
     pub(crate) hooks: Hooks,
 }
@@ -32,8 +35,9 @@ impl Generation {
     pub(crate) fn bind(
         settings: Settings,
         identity: Option<Identity>,
+        tls: Option<ServerTls>,
         living: &Generations,
-    ) -> Result<Self, BindError> {
+    ) -> Result<Self, String> {
         let owner = identity.as_ref().map(|identity| (identity.uid(), identity.gid()));
         let (backlog, mode) = (settings.backlog, mode(&settings));
         let options = BindOptions { backlog, mode, owner, ..BindOptions::default() };
@@ -42,8 +46,10 @@ impl Generation {
             settings: settings.clone(),
             identity,
             entrances: Vec::new(),
+            tls,
             hooks: Hooks::default(),
         };
+        let mut redirects = Vec::new();
         for Bind { protocol, address } in &settings.bind {
             if !seen.insert(address) {
                 log::warn!(address:%; "listed more than once in bind");
@@ -55,15 +61,55 @@ impl Generation {
             };
             match bound {
                 Ok(listener) => {
-                    generation.entrances.push(Entrance { listener, protocol: *protocol })
+                    if *protocol == Some(config::Protocol::Redirect) {
+                        redirects.push(generation.entrances.len());
+                    }
+                    let protocol = generation.spoken(*protocol, &listener);
+                    generation.entrances.push(Entrance { listener, protocol });
                 }
                 Err(error) => {
                     generation.unlink_unless_in(living);
-                    return Err(error);
+                    return Err(error.to_string());
                 }
             }
         }
+        if let Err(error) = generation.aim(&redirects) {
+            generation.unlink_unless_in(living);
+            return Err(error);
+        }
         Ok(generation)
+    }
+
+    /// What is spoken on a listener, by what the setting `bind` says.
+    fn spoken(&self, written: Option<config::Protocol>, listener: &Listener) -> Protocol {
+        use config::Protocol as Written;
+        let is_tcp = matches!(listener.local(), Local::Inet(_));
+        match (written, self.settings.protocol, &self.tls) {
+            (Some(Written::Uwsgi), ..) | (None, Written::Uwsgi, _) => Protocol::Uwsgi,
+            (Some(Written::Https), _, Some(tls)) => Protocol::Https(tls.tls.clone()),
+            (None, _, Some(tls)) if is_tcp => Protocol::Https(tls.tls.clone()),
+            _ => Protocol::Http,
+        }
+    }
+
+    /// Has the entrances of these indices send their clients to the first that speaks HTTPS.
+    fn aim(&mut self, redirects: &[usize]) -> Result<(), String> {
+        if redirects.is_empty() {
+            return Ok(());
+        }
+        let https = self.entrances.iter().find_map(|entrance| {
+            match (&entrance.protocol, entrance.listener.local()) {
+                (Protocol::Https(_), Local::Inet(local)) => Some(local.port()),
+                _ => None,
+            }
+        });
+        let Some(port) = https else {
+            return Err("bind: redirect:// needs an address where HTTPS is spoken".to_owned());
+        };
+        for &index in redirects {
+            self.entrances[index].protocol = Protocol::Redirect { port };
+        }
+        Ok(())
     }
 
     pub(crate) fn with_hooks(self, hooks: Hooks) -> Self {
@@ -75,17 +121,24 @@ impl Generation {
         self.listeners_not_in(living).for_each(|listener| listener.unlink());
     }
 
+    /// Says what is not as it should be with the certificates.
+    pub(crate) fn warn_of_certificates(&self) {
+        for warning in self.tls.iter().flat_map(|tls| &tls.warnings) {
+            log::warn!("{warning}");
+        }
+    }
+
     /// Says where connections are taken, but for listeners that the `living` have too.
     pub(crate) fn announce_unless_in(&self, living: &Generations) {
-        for listener in self.listeners_not_in(living) {
-            log::info!(address = whereabouts(listener); "listening");
+        for entrance in self.entrances.iter().filter(|entrance| !living.speak(entrance)) {
+            log::info!(address = whereabouts(entrance); "listening");
         }
     }
 
     /// Says where connections are taken no more, but for listeners that the `living` have too.
     pub(crate) fn announce_end_unless_in(&self, living: &Generations) {
-        for listener in self.listeners_not_in(living) {
-            log::info!(address = whereabouts(listener); "closed");
+        for entrance in self.entrances.iter().filter(|entrance| !living.speak(entrance)) {
+            log::info!(address = whereabouts(entrance); "closed");
         }
     }
 
@@ -120,9 +173,10 @@ impl Generations {
     pub(crate) fn of_inherited(settings: &Settings, listeners: Vec<Rc<Listener>>) -> Self {
         let hooks = Hooks::default();
         // What was spoken there, the master before this one knew.
-        let entrance = |listener| Entrance { listener, protocol: Protocol::default() };
+        let entrance = |listener| Entrance { listener, protocol: Protocol::Http };
         let entrances = listeners.into_iter().map(entrance).collect();
-        let inherited = Generation { settings: settings.clone(), identity: None, entrances, hooks };
+        let inherited =
+            Generation { settings: settings.clone(), identity: None, entrances, tls: None, hooks };
         Self(BTreeMap::from([(0, inherited)]))
     }
 
@@ -171,16 +225,36 @@ impl Generations {
         self.0.values().rev().flat_map(Generation::listeners).find(is_it)
     }
 
+    /// Whether one of them speaks the same there.
+    fn speak(&self, entrance: &Entrance) -> bool {
+        self.0.values().flat_map(|generation| &generation.entrances).any(|other| {
+            Rc::ptr_eq(&other.listener, &entrance.listener) && other.scheme() == entrance.scheme()
+        })
+    }
+
     fn listen(&self, listener: &Rc<Listener>) -> bool {
         self.0.values().any(|generation| generation.listens(listener))
     }
 }
 
-/// Where a listener is reached: what was asked for, with the port that the kernel chose.
-pub(crate) fn whereabouts(listener: &Listener) -> String {
-    match (listener.address(), listener.local()) {
-        (Address::Tcp { .. }, Local::Inet(local)) => local.to_string(),
-        (address, _) => address.to_string(),
+impl Entrance {
+    /// What stands before its address.
+    fn scheme(&self) -> &'static str {
+        match self.protocol {
+            Protocol::Http => "",
+            Protocol::Https(_) => "https://",
+            Protocol::Redirect { .. } => "redirect://",
+            Protocol::Uwsgi => "uwsgi://",
+        }
+    }
+}
+
+/// Where a server is reached: what was asked for, with the port that the kernel chose.
+pub(crate) fn whereabouts(entrance: &Entrance) -> String {
+    let scheme = entrance.scheme();
+    match (entrance.listener.address(), entrance.listener.local()) {
+        (Address::Tcp { .. }, Local::Inet(local)) => format!("{scheme}{local}"),
+        (address, _) => format!("{scheme}{address}"),
     }
 }
 

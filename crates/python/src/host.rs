@@ -26,7 +26,7 @@ use crate::hooks::{Conf, Confs, Hooks, HooksError};
 use crate::systemd::{Other, Systemd};
 use crate::upgrade::{self, Succession, with_suffix, without_suffix};
 use crate::watch::{Plan, SourceWatch};
-use crate::{boot, check, daemon, logging, privileges, systemd};
+use crate::{boot, check, daemon, hooks, logging, privileges, static_files, systemd, tls};
 
 /// Everything that outlives a worker.
 pub(crate) struct Server<'py> {
@@ -47,6 +47,8 @@ pub(crate) struct Server<'py> {
     control_setting: Control,
     /// What processes that could not boot have told.
     boot_errors: BootErrors,
+    /// Why the server did not start, if it did not.
+    pub(crate) start_failure: Option<String>,
     /// Over the sources, with the setting `reload`.
     watch: Option<SourceWatch>,
     /// While the command that was started waits for this server in the background.
@@ -79,6 +81,7 @@ impl<'py> Server<'py> {
             attention: Some(Attention::new()?),
             control_setting: Control::None,
             boot_errors: BootErrors::expect()?,
+            start_failure: None,
             watch: None,
             promise: None,
             control: None,
@@ -142,6 +145,7 @@ impl<'py> Server<'py> {
         let prepared = self.launch.enter(&settings).and_then(|()| {
             open_access_log(&settings)?;
             check::pidfile(&settings)?;
+            static_files::check(&resolved)?;
             logging::check(&settings.error_logfile, &settings)
                 .map_err(|error| format!("cannot open the log {error}"))?;
             let hooks = self.launch.load_hooks(self.py, &resolved).map_err(|error| {
@@ -151,8 +155,11 @@ impl<'py> Server<'py> {
                 error.reason
             })?;
             privileges::give_logs(&settings, identity.as_ref())?;
-            let bound = Generation::bind(settings, identity, &self.generations);
-            bound.map(|generation| generation.with_hooks(hooks)).map_err(|error| error.to_string())
+            let former = self.generations.get(self.serving).and_then(|kept| kept.tls.as_ref());
+            let tls =
+                tls::read(&settings, former).map_err(|problem| tls::blame(&resolved, &problem))?;
+            let bound = Generation::bind(settings, identity, tls, &self.generations);
+            bound.map(|generation| generation.with_hooks(hooks))
         });
         here.enter().map_err(|error| error.to_string())?;
         self.launch.set_umask_of(self.serving());
@@ -247,6 +254,7 @@ impl Host for Server<'_> {
             log::warn!("control has changed: the socket stays as it is until a restart");
         }
         prepared.announce_unless_in(&self.generations);
+        prepared.warn_of_certificates();
         let options = master_options(&prepared.settings);
         self.generations.insert(generation, prepared);
         Ok(options)
@@ -331,7 +339,7 @@ impl Host for Server<'_> {
 
     fn observe(&mut self, report: &Report) {
         if let Some(watch) = &mut self.watch {
-            watch.look_at_loaded();
+            watch.look_at_loaded(Monotonic::now());
         }
         self.systemd.observe(report, self.other());
         if *report == Report::Serving {
@@ -341,6 +349,11 @@ impl Host for Server<'_> {
         | Report::ZygoteExited { reason: Reason::BootFailure, .. } = report
         {
             self.boot_errors.collect();
+        }
+        if let Report::StartFailed { reason, .. } | Report::PreloadFailed { reason, .. } = report {
+            let error = self.boot_errors.take(self.serving);
+            let parts = [Some(reason.to_string()), error];
+            self.start_failure = Some(parts.into_iter().flatten().collect::<Vec<_>>().join(": "));
         }
         let concerned = concerned(report).unwrap_or(self.serving);
         self.hooks_of(concerned).observe(self.py, report);
@@ -375,12 +388,12 @@ impl Host for Server<'_> {
 
     fn about(&self) -> About {
         let serving = self.generations.get(self.serving);
-        let listeners = serving.iter().flat_map(|generation| generation.listeners());
+        let entrances = serving.iter().flat_map(|generation| &generation.entrances);
         About {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            app: self.serving().app.clone(),
+            app: self.serving().main_app().to_owned(),
             directory: std::env::current_dir().unwrap_or_default().display().to_string(),
-            listeners: listeners.map(|listener| whereabouts(listener)).collect(),
+            listeners: entrances.map(whereabouts).collect(),
         }
     }
 
@@ -553,7 +566,15 @@ impl Launch {
         resolved: &Resolved,
     ) -> Result<Hooks, HooksError> {
         let conf = self.take_conf();
+        if let Some(threads) = hooks::new_threads() {
+            log::warn!(threads;
+                "what is read of the configuration has started threads in the master: they don't run, and no worker has them");
+        }
         let (hooks, warnings) = Hooks::load(py, &resolved.settings, conf.as_ref())?;
+        if let Some(threads) = hooks::new_threads() {
+            log::warn!(threads;
+                "loading the hooks has started threads in the master: they don't run, and no worker has them");
+        }
         let lines = conf.iter().flat_map(|conf| conf.lines(resolved));
         let warnings = warnings.into_iter().map(|line| (Level::Warn, line));
         let mut said = self.said.borrow_mut();
@@ -594,7 +615,7 @@ pub(crate) fn show_worker(settings: &Settings, nr: usize, generation: u32, state
 
 /// What the process titles call the server.
 fn name(settings: &Settings) -> &str {
-    settings.name.as_deref().unwrap_or(&settings.app)
+    settings.name.as_deref().unwrap_or_else(|| settings.main_app())
 }
 
 /// How often a worker shows that it lives: well within the timeout that would have it killed.

@@ -1,14 +1,18 @@
-//! How a signal that the app handles wakes the loop.
+//! How a signal that the app handles wakes the main thread, which is the loop's unless others run the
+//! app.
 //!
 //! CPython's handler only sets a flag; Python code runs at the next chance, and a worker that goes
 //! to sleep right after the flag was set would give it none. `signal.set_wakeup_fd` closes that
-//! gap: the handler also writes a byte here, and the loop polls for it.
+//! gap: the handler also writes a byte here, and the thread polls for it.
 
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+
+use crate::traceback;
 
 /// The pipe that CPython's signal handler writes to.
 pub(crate) struct Interrupts<'py> {
@@ -30,6 +34,19 @@ impl<'py> Interrupts<'py> {
         Ok(Self { py, reader, writer })
     }
 
+    /// The same, if this is the main thread. Signals reach Python code on that one only, and CPython
+    /// alone knows which it is: the module `threading` takes the one that has imported it for it.
+    pub(crate) fn watch_here(py: Python<'py>) -> PyResult<Option<Self>> {
+        match Self::watch(py) {
+            Ok(interrupts) => Ok(Some(interrupts)),
+            Err(error) if error.is_instance_of::<PyValueError>(py) => {
+                log::debug!(error:%; "signal handlers of the app wait for a request");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Readable after a signal.
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
@@ -39,6 +56,17 @@ impl<'py> Interrupts<'py> {
     pub(crate) fn clear(&mut self) {
         let mut signals = [0; 64];
         while matches!(self.reader.read(&mut signals), Ok(count) if count == signals.len()) {}
+    }
+}
+
+/// A signal has come: the app's handlers run, if they are to run on this thread.
+pub(crate) fn run_handlers(py: Python<'_>, interrupts: Option<&mut Interrupts<'_>>) {
+    if let Some(interrupts) = interrupts {
+        interrupts.clear();
+    }
+    if let Err(error) = py.check_signals() {
+        let traceback = traceback::render(py, &error);
+        log::error!(traceback; "signal handler failed");
     }
 }
 

@@ -5,13 +5,16 @@
 //! `boot::run`; a request reaches the app through `gateway::Gateway`.
 
 mod app_loader;
+mod apps;
 mod attention;
 mod boot;
 mod boot_errors;
 mod check;
+mod client_disconnected;
 mod control_path;
 mod ctl;
 mod daemon;
+mod ending;
 mod environ;
 mod errors;
 mod extend_timeout;
@@ -34,10 +37,14 @@ mod serve;
 mod slots;
 mod stacks;
 mod start_response;
+mod static_files;
 mod systemd;
 #[cfg(test)]
 mod testing;
+mod threads;
+mod tls;
 mod traceback;
+mod trust;
 mod upgrade;
 mod watch;
 

@@ -5,6 +5,8 @@
 //! and taken back before that call returns, however it returns: an app that keeps `write` and
 //! calls it later finds nothing here.
 
+use std::cell::Cell;
+use std::os::fd::RawFd;
 use std::ptr::NonNull;
 
 use ironhorn_worker::Exchange;
@@ -48,6 +50,7 @@ impl Loan {
         exchange: &mut dyn Exchange,
         run: impl FnOnce() -> R,
     ) -> R {
+        let former = RUNNING.replace(exchange.connection());
         let exchange: NonNull<dyn Exchange + '_> = NonNull::from(exchange);
         // SAFETY: only the lifetime in the type changes. `TakeBack` removes the pointer before
         // this function returns or unwinds, and until then its `exchange` argument is borrowed.
@@ -58,7 +61,7 @@ impl Loan {
         };
         let lent = Lent { exchange, thread: ThreadMark::current() };
         self.0.with(py, |place| *place = Some(lent));
-        let _take_back = TakeBack { loan: self, py };
+        let _take_back = TakeBack { loan: self, py, former };
         run()
     }
 
@@ -87,12 +90,29 @@ impl Loan {
 struct TakeBack<'a, 'py> {
     loan: &'a Loan,
     py: Python<'py>,
+    /// Whose request's connection was the running one's before.
+    former: RawFd,
 }
 
 impl Drop for TakeBack<'_, '_> {
     fn drop(&mut self) {
+        RUNNING.set(self.former);
         self.loan.0.with(self.py, |place| *place = None);
     }
+}
+
+/// No request runs.
+const NONE: RawFd = -1;
+
+thread_local! {
+    /// The connection of the request whose app runs on this thread. It is open as long as it is
+    /// here: whoever has lent the exchange holds it.
+    static RUNNING: Cell<RawFd> = const { Cell::new(NONE) };
+}
+
+/// The connection of the request whose app runs on this thread, if one does.
+pub(crate) fn running_connection() -> Option<RawFd> {
+    Some(RUNNING.get()).filter(|&connection| connection != NONE)
 }
 
 /// Tells live threads apart by where their thread-local storage lies.

@@ -6,15 +6,15 @@
 
 use ironhorn_worker::{Chunks, Exchange, Failed, Stream};
 use pyo3::exceptions::PyTypeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyIterator, PyList, PyString, PyTuple};
 
+use crate::ending::Ending;
 use crate::errors::ErrorStream;
+use crate::ffi::SentBytes;
 use crate::forks;
 use crate::hooks::Told;
 use crate::slots::Lease;
-use crate::traceback;
 
 /// A piece of a body: the very bytes object that the app made.
 pub(crate) struct Chunk<'py>(Bound<'py, PyBytes>);
@@ -26,6 +26,16 @@ impl AsRef<[u8]> for Chunk<'_> {
 }
 
 impl<'py> Chunk<'py> {
+    /// Bytes that aren't the app's.
+    pub(crate) fn of(py: Python<'py>, bytes: &[u8]) -> Self {
+        Self(PyBytes::new(py, bytes))
+    }
+
+    /// For who sends it without the interpreter.
+    pub(crate) fn sent(self) -> SentBytes {
+        SentBytes::new(self.0)
+    }
+
     /// Takes what an app has made for a chunk.
     fn new(made: Bound<'py, PyAny>) -> PyResult<Self> {
         match made.cast_into::<PyBytes>() {
@@ -80,17 +90,8 @@ fn collect<'py>(
 /// A request from the call of the app to the end of its response.
 pub(crate) struct ResponseBody<'py> {
     lease: Lease<'py>,
-    /// Until the end.
-    environ: Option<Bound<'py, PyDict>>,
-    /// A `wsgi.input` that holds disk space.
-    spooled: Option<Bound<'py, PyAny>>,
-    /// What the app writes to between requests too.
-    errors: Bound<'py, ErrorStream>,
     iterator: Option<Bound<'py, PyIterator>>,
-    /// The iterable's `close`, until it is called.
-    close: Option<Bound<'py, PyAny>>,
-    /// What hooks are told when it is over.
-    told: Option<Box<Told<'py>>>,
+    ending: Ending<'py>,
 }
 
 impl<'py> ResponseBody<'py> {
@@ -101,11 +102,16 @@ impl<'py> ResponseBody<'py> {
         errors: Bound<'py, ErrorStream>,
         told: Option<Box<Told<'py>>>,
     ) -> Self {
-        Self { lease, environ: Some(environ), spooled, errors, iterator: None, close: None, told }
+        Self { lease, iterator: None, ending: Ending::new(environ, spooled, errors, told) }
     }
 
     fn py(&self) -> Python<'py> {
-        self.errors.py()
+        self.ending.py()
+    }
+
+    /// What is left to be done when all that the app has made is sent.
+    pub(crate) fn into_ending(mut self) -> Ending<'py> {
+        self.ending.take()
     }
 
     /// Calls the app.
@@ -114,14 +120,14 @@ impl<'py> ResponseBody<'py> {
         app: &Bound<'py, PyAny>,
         exchange: &mut dyn Exchange,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let args = (self.environ.as_ref(), self.lease.start_response());
+        let args = (self.ending.environ(), self.lease.start_response());
         self.lease.slot().during(self.py(), exchange, || app.call1(args))
     }
 
     /// Gives the head to the worker. Whether the app has made one.
     pub(crate) fn hand_over_head(&mut self, exchange: &mut dyn Exchange) -> bool {
         let handed_over = self.lease.slot().hand_over(self.py(), exchange);
-        if handed_over && let Some(told) = &mut self.told {
+        if handed_over && let Some(told) = self.ending.told() {
             told.set_head(exchange.head());
         }
         handed_over
@@ -129,8 +135,8 @@ impl<'py> ResponseBody<'py> {
 
     /// The app has failed: hooks are told of the head that was sent, if one was.
     pub(crate) fn keep_head(&mut self, exchange: &mut dyn Exchange) {
-        if let Some(told) = &mut self.told
-            && exchange.head_sent()
+        if exchange.head_sent()
+            && let Some(told) = self.ending.told()
         {
             told.set_head(exchange.head());
         }
@@ -138,8 +144,7 @@ impl<'py> ResponseBody<'py> {
 
     /// Sees to it that what the app returned will be closed.
     pub(crate) fn adopt(&mut self, returned: &Bound<'py, PyAny>) -> PyResult<()> {
-        self.close = returned.getattr_opt(intern!(returned.py(), "close"))?;
-        Ok(())
+        self.ending.adopt(returned)
     }
 
     /// Starts to iterate over what the app returned, up to the first chunk that isn't empty, until
@@ -178,20 +183,16 @@ impl<'py> ResponseBody<'py> {
 
     /// Tells the log what the app has raised.
     pub(crate) fn report(&self, error: &PyErr, what: &str) {
-        let py = self.py();
-        let method = self.environ_text(intern!(py, "REQUEST_METHOD"));
-        let target = self.environ_text(intern!(py, "RAW_URI"));
-        let path = target.split('?').next().unwrap_or_default();
-        if self.lease.slot().client_gone(py) {
-            log::debug!(method, path, error:%; "client gone");
-        } else {
-            log::error!(method, path, traceback = traceback::render(py, error); "{what}");
-        }
+        self.ending.report(error, what, self.client_gone());
+    }
+
+    fn client_gone(&self) -> bool {
+        self.lease.slot().client_gone(self.py())
     }
 
     /// Tells the access log what it wants to know of the environ, which the app may have added to.
     pub(crate) fn tell_access_log(&self, exchange: &mut dyn Exchange) {
-        let Some(environ) = &self.environ else { return };
+        let Some(environ) = self.ending.environ() else { return };
         for index in 0..exchange.environ_atoms().len() {
             let name = &exchange.environ_atoms()[index];
             if let Ok(Some(value)) = environ.get_item(name) {
@@ -200,28 +201,12 @@ impl<'py> ResponseBody<'py> {
         }
     }
 
-    fn environ_text(&self, key: &Bound<'py, PyString>) -> String {
-        let value = self.environ.as_ref().and_then(|environ| environ.get_item(key).ok()?);
-        value.map_or_else(String::new, |value| value.to_string())
-    }
-
     fn finish(&mut self) {
-        if let Some(close) = self.close.take()
-            && let Err(error) = close.call0()
-        {
-            self.report(&error, "close() failed");
-        }
+        let client_gone = self.client_gone();
+        self.ending.close(client_gone);
         self.iterator = None;
-        if let Some(input) = self.spooled.take()
-            && let Err(error) = input.call_method0(intern!(input.py(), "close"))
-        {
-            self.report(&error, "wsgi.input not closed");
-        }
         // Before the lease ends: the environ holds one of its callables.
-        if let (Some(environ), Some(told)) = (self.environ.take(), self.told.take()) {
-            told.end(&environ);
-        }
-        self.errors.get().emit(self.py());
+        self.ending.end(client_gone);
     }
 }
 

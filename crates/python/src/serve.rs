@@ -5,17 +5,16 @@ use std::io::Write;
 
 use ironhorn_config::{LogFile, Resolved, Sources, Stop, print_config};
 use ironhorn_master::{ExitCode, Inputs, command};
-use ironhorn_unix::{
-    Identity, IdentityError, Pidfile, Promise, Signals, raise_open_files, thread_count,
-};
+use ironhorn_unix::{Identity, IdentityError, Pidfile, Promise, Signals, raise_open_files};
 use pyo3::prelude::*;
 
 use crate::fork_hooks::PythonHooks;
 use crate::generation::{Generation, Generations, access_format, open_access_log};
 use crate::hooks::Confs;
 use crate::host::{Launch, Server, master_options};
+use crate::tls::{self, ServerTls};
 use crate::upgrade::SetAside;
-use crate::{check, control_path, ctl, daemon, logging, privileges, systemd};
+use crate::{check, control_path, ctl, daemon, hooks, logging, privileges, static_files, systemd};
 
 /// The settings or the command line are wrong.
 pub(crate) const USAGE: i32 = 2;
@@ -66,8 +65,18 @@ fn run(py: Python<'_>, launch: Launch, resolved: &Resolved) -> i32 {
     if let Err(error) = launch.enter(&resolved.settings) {
         return fail(USAGE, &error);
     }
+    let tls = match tls::read(&resolved.settings, None) {
+        Ok(tls) => tls,
+        Err(problem) => return fail(USAGE, &tls::blame(resolved, &problem)),
+    };
     if resolved.invocation.check_config {
+        for warning in tls.iter().flat_map(|tls| &tls.warnings) {
+            fail(ExitCode::OK, &format!("warning: {warning}"));
+        }
         return check::run(py, &launch, resolved, identity.as_ref());
+    }
+    if let Err(error) = static_files::check(resolved) {
+        return fail(USAGE, &error);
     }
     let mut promise = None;
     // What takes over from a server in the background is there already.
@@ -77,7 +86,7 @@ fn run(py: Python<'_>, launch: Launch, resolved: &Resolved) -> i32 {
             Err(code) => return code,
         }
     }
-    let code = match start(py, launch, resolved, identity, &mut promise) {
+    let code = match start(py, launch, resolved, identity, tls, &mut promise) {
         Ok(code) => code,
         Err(message) => fail(ExitCode::RUNTIME, &message),
     };
@@ -99,6 +108,7 @@ fn start(
     launch: Launch,
     resolved: &Resolved,
     identity: Option<Identity>,
+    tls: Option<ServerTls>,
     promise: &mut Option<Promise>,
 ) -> Result<i32, String> {
     let settings = resolved.settings.clone();
@@ -110,34 +120,37 @@ fn start(
         log::warn!("what is logged in the background is lost: set error_logfile");
     }
     raise_open_files();
-    let hooks = match launch.load_hooks(py, resolved) {
-        Ok(hooks) => hooks,
+    let loaded = match launch.load_hooks(py, resolved) {
+        Ok(loaded) => loaded,
         Err(error) => return Ok(fail(USAGE, &error.text())),
     };
     let options = master_options(&settings);
     // Ahead of the listeners: a hook may make the directory that a socket is to be in.
-    hooks.on_starting(py, options.workers)?;
+    loaded.on_starting(py, options.workers)?;
     let (pid, control) = (settings.pid.clone(), settings.control.clone());
     let none = Generations::default();
     // Addresses first: a second server by mistake must end before it touches anything.
     let (succession, listeners) = launch.inherit();
     let inherited = Generations::of_inherited(&settings, listeners);
-    let generation =
-        Generation::bind(settings, identity, &inherited).map_err(|error| error.to_string())?;
-    let generation = generation.with_hooks(hooks);
+    let generation = Generation::bind(settings, identity, tls, &inherited)?.with_hooks(loaded);
     let pidfile = pid.as_deref().map(Pidfile::create).transpose().map_err(|error| {
         generation.unlink_unless_in(&inherited);
         error.to_string()
     })?;
-    let signals = Signals::install(&command::master_signals())
+    let mut signals = Signals::install(&command::master_signals())
         .map_err(|error| format!("cannot install the signal handlers: {error}"))?;
-    match thread_count() {
-        Ok(1) => {}
-        counted => log::warn!(threads:? = counted.ok();
-            "the master has threads of its own, which workers will not have: what starts them at Python's start-up?"),
+    signals
+        .end_if_unheeded(&command::ENDING, ExitCode::RUNTIME)
+        .map_err(|error| error.to_string())
+        .and_then(|unheeded| hooks::watch(py, unheeded).map_err(|error| error.to_string()))
+        .map_err(|error| format!("cannot limit what hooks take: {error}"))?;
+    if let Some(threads) = hooks::new_threads() {
+        log::warn!(threads;
+            "the master has threads of its own, which workers will not have: what starts them at Python's start-up?");
     }
     log::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), workers = options.workers; "starting");
     launch.warn_of_unused(&generation.settings);
+    generation.warn_of_certificates();
     generation.announce_unless_in(&none);
     let _aside = SetAside::control(&control, &succession);
     let opened = control_path::open(&control, launch.environment())
@@ -152,6 +165,11 @@ fn start(
     let code = ironhorn_master::run(&mut server, options, Inputs { signals, control });
     // Nobody answers there any more.
     server.control = None;
+    if server.promise.is_some()
+        && let Some(failure) = &server.start_failure
+    {
+        daemon::tell_failure(&resolved.settings, failure);
+    }
     *promise = server.promise.take();
     server.on_exit();
     Ok(code)

@@ -217,7 +217,7 @@ impl Slot {
         }
         let written = self.loan.with(py, |exchange| {
             self.state.with(py, |state| state.hand_over(exchange));
-            exchange.write(data.as_bytes())
+            exchange.write_idling(data.as_bytes(), &mut |wait| py.detach(wait))
         });
         match written {
             Some(Ok(())) => Ok(()),

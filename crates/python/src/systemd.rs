@@ -93,7 +93,7 @@ pub(crate) fn listen_on(sockets: &[RawFd], resolved: &mut Resolved) {
     }
     match resolved.origin("bind") {
         None | Some(Origin::Default) => {
-            let bind = |&number: &RawFd| Bind::http(Address::Fd(number));
+            let bind = |&number: &RawFd| Bind::at(Address::Fd(number));
             resolved.settings.bind = sockets.iter().map(bind).collect();
         }
         Some(_) => {}

@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 use std::ffi::CStr;
+use std::os::fd::RawFd;
 
 use ironhorn_http::{FieldStorage, Limits, ResponseHead};
 use ironhorn_unix::Peer;
-use ironhorn_worker::{Exchange, Gone, Request, Sender};
+use ironhorn_worker::{Exchange, Forwarded, Gone, Idle, Request, Sender};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -34,7 +35,7 @@ impl Exchange for FakeExchange {
         Ok(())
     }
 
-    fn write(&mut self, data: &[u8]) -> Result<(), Gone> {
+    fn write_idling(&mut self, data: &[u8], _: &mut Idle<'_>) -> Result<(), Gone> {
         if self.gone {
             return Err(Gone);
         }
@@ -51,6 +52,10 @@ impl Exchange for FakeExchange {
         self.head_sent
     }
 
+    fn connection(&self) -> RawFd {
+        -1
+    }
+
     fn environ_atoms(&self) -> &[String] {
         &self.atoms
     }
@@ -65,8 +70,9 @@ pub(crate) fn with_request<R>(wire: &[u8], peer: &Peer, run: impl FnOnce(&Reques
     let mut storage = FieldStorage::new();
     let head = ironhorn_http::Request::parse(wire, &mut storage, &Limits::default())
         .unwrap_or_else(|refusal| panic!("refused: {refusal}"));
-    let sender = Sender { peer: *peer, secure: false };
-    run(&Request { head: &head, sender: &sender, listener: 0 })
+    let sender = Sender::new(*peer, false);
+    let forwarded = Forwarded::default();
+    run(&Request { head: &head, sender: &sender, listener: 0, tls: None, forwarded })
 }
 
 /// Runs code with some names bound; returns its globals.

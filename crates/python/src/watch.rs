@@ -15,7 +15,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ironhorn_config::Settings;
 use ironhorn_unix::{Change, Monotonic, Watch};
@@ -47,7 +47,9 @@ pub(crate) struct SourceWatch {
     watch: Watch,
     /// Changes that the server was not reloaded for yet.
     pending: Option<Pending>,
-    /// What is gone of the plan's, until it is there again.
+    /// When the load of what is watched began, or before that.
+    loading_since: SystemTime,
+    /// What is not there of the plan's directories, until it is.
     gone: Vec<PathBuf>,
     /// Whether it was said that not everything is watched.
     has_complained: bool,
@@ -114,7 +116,7 @@ fn located(path: &Path) -> PathBuf {
     }
     match (directory_of(path).and_then(|it| fs::canonicalize(it).ok()), path.file_name()) {
         (Some(directory), Some(name)) => directory.join(name),
-        _ => path.to_owned(),
+        _ => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
     }
 }
 
@@ -127,8 +129,14 @@ impl SourceWatch {
     pub(crate) fn begin(plan: Plan) -> io::Result<Self> {
         loaded::expect()?;
         let watch = Watch::new()?;
-        let mut sources =
-            Self { plan, watch, pending: None, gone: Vec::new(), has_complained: false };
+        let mut sources = Self {
+            plan,
+            watch,
+            pending: None,
+            loading_since: SystemTime::now(),
+            gone: Vec::new(),
+            has_complained: false,
+        };
         sources.add_all();
         Ok(sources)
     }
@@ -138,13 +146,27 @@ impl SourceWatch {
         &self.plan
     }
 
-    /// Looks where workers have loaded modules from meanwhile.
-    pub(crate) fn look_at_loaded(&mut self) {
+    /// Looks where workers have loaded modules from meanwhile. A source that has changed since the
+    /// load began may have done so before it was watched.
+    pub(crate) fn look_at_loaded(&mut self, now: Monotonic) {
         for directory in loaded::directories() {
-            if !self.watch.has(&directory) {
-                self.add(&directory);
+            if self.watch.has(&directory) || !self.add(&directory) {
+                continue;
+            }
+            if let Some(path) = self.changed_in(&directory) {
+                self.note_source(path, now);
             }
         }
+    }
+
+    /// A source in a directory that was written to since the present load began.
+    fn changed_in(&self, directory: &Path) -> Option<PathBuf> {
+        let is_new = |path: &PathBuf| {
+            let modified = fs::metadata(path).and_then(|it| it.modified());
+            self.plan.has(path) && modified.is_ok_and(|modified| modified >= self.loading_since)
+        };
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).find(is_new)
     }
 
     /// Looks what has changed. Gives when to look again, if nothing changes before, and whether
@@ -165,6 +187,7 @@ impl SourceWatch {
         }
         log::info!(path:% = path.display(), more; "sources changed");
         self.pending = None;
+        self.loading_since = SystemTime::now();
         (again, true)
     }
 
@@ -231,8 +254,16 @@ impl SourceWatch {
         for path in extra {
             if path.is_dir() {
                 self.add_tree(&path);
-            } else if let Some(directory) = directory_of(&path) {
-                self.add(directory);
+            } else if let Some(directory) = directory_of(&path)
+                && !self.add(directory)
+                && !self.gone.iter().any(|it| it == directory)
+                && !directory.exists()
+            {
+                log::warn!(
+                    "reload_extra_files: {}: its directory isn't there; it is watched once it is",
+                    path.display()
+                );
+                self.gone.push(directory.to_owned());
             }
         }
     }

@@ -1,13 +1,18 @@
-//! A page of memory that the master and all workers see: what each worker is doing.
+//! Memory that the master and all workers see: what each worker is doing.
 //!
 //! Made by the master before any fork. A word has one writer, the slot's worker (or the master, for
-//! what it asks of it), and any number of readers; every word is an atomic, so a reader may see an old value but never an impossible one,
-//! and a worker that is killed in mid-write leaves nothing broken. Writing costs a store and no
-//! system call: cheap enough for each request.
+//! what it asks of it), and any number of readers; every word is an atomic, so a reader may see an
+//! old value but never an impossible one, and a worker that is killed in mid-write leaves nothing
+//! broken. Writing costs a store and no system call: cheap enough for each request.
 //!
 //! ```text
-//!   header │ slot 0 │ slot 1 │ …        a slot: one cache line of numbers, three of text
+//!   header │ slot 0 │ slot 1 │ …
+//!            └ numbers │ lane 0 │ lane 1 │ … │ lane 255        a lane: numbers and text, 256 bytes
 //! ```
+//!
+//! A lane is the place of one thread that runs the app, and is written by that thread alone. Most
+//! lanes are never used: memory that nobody has touched is only an address, so neither a reader nor
+//! a [reset](BoardSlot::reset) looks beyond the lanes that were [taken](BoardSlot::lane).
 
 use std::fmt;
 use std::io;
@@ -21,9 +26,14 @@ use std::time::Duration;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use crate::clock::Monotonic;
-use text::Text;
+use lane::LaneMemory;
+pub use lane::{BoardLane, Running};
 
+mod lane;
 mod text;
+
+/// How many threads of a worker can run the app.
+pub const LANES: usize = 256;
 
 /// The shared memory. A clone is the same memory; the last one unmaps it.
 #[derive(Clone, Debug)]
@@ -65,14 +75,22 @@ pub struct Snapshot {
     pub requests: u64,
     /// Open connections.
     pub connections: u32,
-    /// Since when the app has been running, or since its last chunk; None: it isn't.
-    pub busy_since: Option<Monotonic>,
-    /// Until when the running request was given time by itself, if it was.
-    pub extended_until: Option<Monotonic>,
-    /// Whether the client of the running request was told 504 in its stead.
-    pub expired: bool,
-    /// "GET /path" of the running request, truncated, made printable; empty if there is none.
-    pub request: String,
+    /// How many lanes it has. With one, the loop itself runs the app, and doesn't turn meanwhile.
+    pub lanes: usize,
+    /// The requests that the app is running, by their lanes.
+    pub running: Vec<Running>,
+}
+
+impl Snapshot {
+    /// Whether the app is running anything.
+    pub fn is_busy(&self) -> bool {
+        !self.running.is_empty()
+    }
+
+    /// The request that has made no progress for the longest time.
+    pub fn oldest(&self) -> Option<&Running> {
+        self.running.iter().min_by_key(|running| running.busy_since)
+    }
 }
 
 impl Board {
@@ -176,19 +194,36 @@ impl BoardSlot {
         self.nr
     }
 
+    /// Lane `index`, which counts as used from now on: a worker takes all that it has before it
+    /// begins to serve.
+    ///
+    /// # Panics
+    /// If there is no such lane: there are [`LANES`].
+    pub fn lane(&self, index: usize) -> BoardLane {
+        assert!(index < LANES, "lane {index} of {LANES}");
+        let taken = u32::try_from(index + 1).expect("invariant: lanes are few");
+        self.memory().lanes.fetch_max(taken, Relaxed);
+        BoardLane::new(Arc::clone(&self.mapping), self.nr, index)
+    }
+
+    /// How many lanes are used. The first always is.
+    pub fn lanes(&self) -> usize {
+        let taken = self.memory().lanes.load(Relaxed);
+        usize::try_from(taken).unwrap_or(LANES).clamp(1, LANES)
+    }
+
     /// Empties the slot; for the master, when no worker has it.
     pub fn reset(&self) {
         let slot = self.memory();
         slot.state.store(State::Empty as u32, Relaxed);
         slot.connections.store(0, Relaxed);
         slot.heartbeat.store(0, Relaxed);
-        slot.requests.store(0, Relaxed);
-        slot.busy_since.store(0, Relaxed);
         slot.leaving.store(0, Relaxed);
-        slot.extended_until.store(0, Relaxed);
-        slot.expire.store(0, Relaxed);
-        slot.expired.store(0, Relaxed);
-        slot.text.reset();
+        slot.free.store(0, Relaxed);
+        slot.asked.store(0, Relaxed);
+        slot.examined.store(0, Relaxed);
+        self.used().iter().for_each(LaneMemory::reset);
+        slot.lanes.store(0, Relaxed);
     }
 
     /// Says that the worker is to leave; for the master, ahead of the message. A worker that is
@@ -229,54 +264,26 @@ impl BoardSlot {
         self.memory().heartbeat.store(now.as_nanos(), Relaxed);
     }
 
-    /// Says that the app is called for this request.
-    pub fn begin_request(&self, method: &[u8], target: &[u8], now: Monotonic) {
-        let slot = self.memory();
-        slot.text.write(&[method, b" ", target]);
-        slot.extended_until.store(0, Relaxed);
-        slot.expired.store(0, Relaxed);
-        slot.busy_since.store(busy(now), Relaxed);
+    /// Counts another examination that is asked for, and says which it is; for the master, ahead of
+    /// [`crate::examine()`].
+    pub fn ask_to_examine(&self) -> u32 {
+        self.memory().asked.fetch_add(1, Release).wrapping_add(1)
     }
 
-    /// Says that the running request may go on until `until`, whatever the timeout is.
-    pub fn extend_request(&self, until: Monotonic) {
-        self.memory().extended_until.store(until.as_nanos(), Relaxed);
+    /// The last examination that was asked for, for the worker that begins one.
+    pub fn asked(&self) -> u32 {
+        self.memory().asked.load(Acquire)
     }
 
-    /// Names the request that is to be expired, by the moment since when it has been busy; for the
-    /// master, ahead of [`crate::examine()`].
-    pub fn ask_to_expire(&self, busy_since: Monotonic) {
-        self.memory().expire.store(busy(busy_since), Relaxed);
+    /// Says that all examinations up to this one are done.
+    pub fn set_examined(&self, examination: u32) {
+        // Handlers may run in two threads at a time, and end in any order.
+        self.memory().examined.fetch_max(examination, Release);
     }
 
-    /// Whether the running request is the one that is to be expired.
-    pub fn is_asked_to_expire(&self) -> bool {
-        let slot = self.memory();
-        let busy_since = slot.busy_since.load(Relaxed);
-        busy_since != 0 && busy_since == slot.expire.load(Relaxed)
-    }
-
-    /// Says that the client of the running request was told 504.
-    pub fn set_expired(&self) {
-        self.memory().expired.store(1, Relaxed);
-    }
-
-    /// Says that the running request got on: another chunk came. Time counts from here.
-    pub fn progress(&self, now: Monotonic) {
-        self.memory().busy_since.store(busy(now), Relaxed);
-    }
-
-    /// Says that the request waits for its client, not for the app: no time counts.
-    pub fn pause_request(&self) {
-        self.memory().busy_since.store(0, Relaxed);
-    }
-
-    /// Says that the request is answered, and counts it.
-    pub fn end_request(&self) {
-        let slot = self.memory();
-        slot.busy_since.store(0, Relaxed);
-        // One writer: no locked instruction needed.
-        slot.requests.store(slot.requests.load(Relaxed).wrapping_add(1), Relaxed);
+    /// The last examination that is done.
+    pub fn examined(&self) -> u32 {
+        self.memory().examined.load(Acquire)
     }
 
     /// Says how many connections are open.
@@ -284,32 +291,80 @@ impl BoardSlot {
         self.memory().connections.store(connections, Relaxed);
     }
 
+    /// Says how many threads could run another request at once; for a worker that takes connections
+    /// also while none could.
+    pub fn set_free_threads(&self, threads: u32) {
+        self.memory().free.store(threads, Relaxed);
+    }
+
+    /// Whether there is another worker that takes connections.
+    pub fn has_sibling(&self) -> bool {
+        self.siblings().next().is_some()
+    }
+
+    /// How many requests the other workers have answered, of those that take connections.
+    pub fn answered_by_siblings(&self) -> u64 {
+        self.siblings().map(|sibling| sibling.requests()).fold(0, u64::wrapping_add)
+    }
+
+    fn siblings(&self) -> impl Iterator<Item = Self> {
+        let others = (0..=self.mapping.capacity).filter(|&nr| nr != self.nr);
+        others.map(|nr| Self { mapping: Arc::clone(&self.mapping), nr }).filter(|sibling| {
+            State::from_word(sibling.memory().state.load(Relaxed)) == State::Ready
+        })
+    }
+
+    /// Whether another worker takes connections and has said that it could run a request at once.
+    pub fn has_free_sibling(&self) -> bool {
+        self.siblings().any(|sibling| sibling.memory().free.load(Relaxed) > 0)
+    }
+
+    /// The threads of its lanes that have said so, as [`BoardLane::set_thread`] has it.
+    pub fn threads(&self) -> impl Iterator<Item = (usize, u64)> {
+        let threads = self.used().iter().map(LaneMemory::thread).enumerate();
+        threads.filter(|&(_, thread)| thread != 0)
+    }
+
+    /// Requests answered since the slot was reset.
+    pub fn requests(&self) -> u64 {
+        self.used().iter().map(LaneMemory::requests).fold(0, u64::wrapping_add)
+    }
+
+    /// Whether the app is running anything.
+    pub fn is_busy(&self) -> bool {
+        self.used().iter().any(|lane| lane.busy_since().is_some())
+    }
+
     /// Reads the slot.
     pub fn read(&self) -> Snapshot {
+        self.read_naming(|_| true)
+    }
+
+    /// Reads the slot, with the names of those requests only that are `named`, by the moment since
+    /// when they have been busy: a name is an allocation.
+    pub fn read_naming(&self, named: impl Fn(Monotonic) -> bool) -> Snapshot {
         let slot = self.memory();
-        let busy_since = slot.busy_since.load(Relaxed);
-        let extended_until = slot.extended_until.load(Relaxed);
+        let used = self.used();
+        let running =
+            used.iter().enumerate().filter_map(|(lane, memory)| memory.read(lane, &named));
         Snapshot {
             state: State::from_word(slot.state.load(Relaxed)),
             heartbeat: Monotonic::from_nanos(slot.heartbeat.load(Relaxed)),
-            requests: slot.requests.load(Relaxed),
+            requests: self.requests(),
             connections: slot.connections.load(Relaxed),
-            busy_since: (busy_since != 0).then(|| Monotonic::from_nanos(busy_since)),
-            extended_until: (extended_until != 0 && busy_since != 0)
-                .then(|| Monotonic::from_nanos(extended_until)),
-            expired: busy_since != 0 && slot.expired.load(Relaxed) != 0,
-            request: if busy_since == 0 { String::new() } else { slot.text.read() },
+            lanes: used.len(),
+            running: running.collect(),
         }
+    }
+
+    /// The lanes that are used. Async-signal-safe, as is what they do.
+    pub(crate) fn used(&self) -> &[LaneMemory] {
+        &self.memory().lane[..self.lanes()]
     }
 
     fn memory(&self) -> &SlotMemory {
         self.mapping.slot(self.nr)
     }
-}
-
-/// Zero means idle, so a clock that reads zero is moved by a nanosecond.
-fn busy(now: Monotonic) -> u64 {
-    now.as_nanos().max(1)
 }
 
 impl State {
@@ -332,19 +387,21 @@ struct Header {
     served: AtomicU32,
 }
 
-/// The first cache line: numbers. The others: text.
+/// The first cache line: numbers of the whole worker. The others: its lanes.
 #[repr(C, align(64))]
 struct SlotMemory {
     state: AtomicU32,
     connections: AtomicU32,
     heartbeat: AtomicU64,
-    requests: AtomicU64,
-    busy_since: AtomicU64,
-    extended_until: AtomicU64,
-    expire: AtomicU64,
     leaving: AtomicU32,
-    expired: AtomicU32,
-    text: Text,
+    /// How many lanes were taken.
+    lanes: AtomicU32,
+    /// How many threads could run another request.
+    free: AtomicU32,
+    /// Examinations that were asked for, and that are done.
+    asked: AtomicU32,
+    examined: AtomicU32,
+    lane: [LaneMemory; LANES],
 }
 
 /// The mapping itself: a header and `capacity` + 1 slots.
@@ -357,8 +414,8 @@ struct Mapping {
 // SAFETY: `start` points to memory that belongs to this value alone until it is dropped, wherever
 // it is dropped: munmap(2) works from any thread.
 unsafe impl Send for Mapping {}
-// SAFETY: the memory is only reached through references to `Header` and `SlotMemory`, whose every
-// field is an atomic; other processes write it through the same types.
+// SAFETY: the memory is only reached through references to `Header` and `SlotMemory`, which are made
+// of atomics and nothing else; other processes write it through the same types.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
@@ -372,9 +429,11 @@ impl Mapping {
             .and_then(NonZeroUsize::new)
             .ok_or_else(too_large)?;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // mmap(2): without a reservation, memory is accounted for as it is touched; most never is.
+        let flags = MapFlags::MAP_SHARED | MapFlags::MAP_NORESERVE;
         // SAFETY: a new anonymous mapping at an address that the kernel chooses, so no memory in
         // use is replaced. Memory shared across fork can't be had in a safe way.
-        let start = unsafe { mmap_anonymous(None, length, access, MapFlags::MAP_SHARED) }?;
+        let start = unsafe { mmap_anonymous(None, length, access, flags) }?;
         Ok(Self { start: start.cast(), length, capacity })
     }
 
@@ -416,7 +475,8 @@ mod tests {
     #[test]
     fn layout_is_whole_cache_lines() {
         assert_eq!(size_of::<Header>(), 64);
-        assert_eq!(size_of::<SlotMemory>(), 256);
+        assert_eq!(size_of::<LaneMemory>(), 256);
+        assert_eq!(size_of::<SlotMemory>(), 64 + LANES * 256);
     }
 
     #[test]
@@ -426,26 +486,144 @@ mod tests {
         let slot = board.slot(2);
         let empty = slot.read();
         assert_eq!(empty.state, State::Empty);
-        assert_eq!((empty.requests, empty.connections, empty.busy_since), (0, 0, None));
+        assert_eq!((empty.requests, empty.connections, empty.lanes), (0, 0, 1));
+        assert!(!empty.is_busy() && !slot.is_busy());
         for state in [State::Booting, State::Ready, State::Draining] {
             slot.set_state(state);
             assert_eq!(slot.read().state, state);
         }
         slot.beat(Monotonic::now());
         slot.set_connections(3);
-        slot.begin_request(b"GET", b"/", Monotonic::now());
-        slot.end_request();
-        assert_eq!((slot.read().requests, slot.read().request.as_str()), (1, ""));
-        slot.begin_request(b"GET", b"/", Monotonic::from_nanos(0));
-        assert_eq!(slot.read().busy_since, Some(Monotonic::from_nanos(1)));
-        slot.pause_request();
-        assert_eq!((slot.read().requests, slot.read().busy_since), (1, None));
+        for index in [0, 7] {
+            slot.lane(index).begin_request(b"GET", b"/", Monotonic::now());
+            slot.lane(index).extend_request(Monotonic::now());
+            slot.lane(index).set_expired();
+        }
+        assert_eq!((slot.read().lanes, slot.read().running.len()), (8, 2));
         assert!(!slot.is_asked_to_leave());
         slot.ask_to_leave();
         assert!(slot.is_asked_to_leave());
+        slot.set_examined(slot.ask_to_examine());
         slot.reset();
         assert!(!slot.is_asked_to_leave());
+        assert_eq!((slot.asked(), slot.examined()), (0, 0));
         assert_eq!(slot.read(), empty);
+        assert_eq!(slot.lane(7).read(), None);
+    }
+
+    #[test]
+    fn a_sibling_is_free_while_it_serves_and_says_so() {
+        let board = Board::new(2).unwrap();
+        let (one, other) = (board.slot(1), board.slot(2));
+        one.set_state(State::Ready);
+        one.set_free_threads(3);
+        assert!(!one.has_free_sibling() && !one.has_sibling(), "it is none of its own");
+        other.set_free_threads(1);
+        assert!(!one.has_free_sibling(), "it is booting");
+        other.set_state(State::Ready);
+        assert!(one.has_free_sibling() && other.has_free_sibling());
+        other.set_free_threads(0);
+        assert!(!one.has_free_sibling() && one.has_sibling());
+        other.lane(1).end_request();
+        one.lane(0).end_request();
+        assert_eq!(one.answered_by_siblings(), 1);
+        one.reset();
+        one.set_state(State::Ready);
+        assert!(!other.has_free_sibling());
+    }
+
+    #[test]
+    fn each_lane_runs_a_request_of_its_own() {
+        let slot = Board::new(1).unwrap().slot(1);
+        let at = Monotonic::from_nanos;
+        let lanes = [slot.lane(0), slot.lane(1), slot.lane(LANES - 1)];
+        for (lane, began) in lanes.iter().zip([30, 10, 20]) {
+            lane.begin_request(b"GET", format!("/{}", lane.index()).as_bytes(), at(began));
+        }
+        lanes[1].extend_request(at(99));
+        lanes[2].set_expired();
+        let read = slot.read();
+        let running = |lane, began, request: &str| Running {
+            lane,
+            busy_since: at(began),
+            extended_until: None,
+            expired: false,
+            request: request.to_owned(),
+        };
+        let expected = [
+            running(0, 30, "GET /0"),
+            Running { extended_until: Some(at(99)), ..running(1, 10, "GET /1") },
+            Running { expired: true, ..running(255, 20, "GET /255") },
+        ];
+        assert_eq!(read.running, expected);
+        assert_eq!(read.oldest(), Some(&expected[1]));
+        let named = slot.read_naming(|busy_since| busy_since < at(20)).running;
+        assert_eq!(
+            named.iter().map(|it| it.request.as_str()).collect::<Vec<_>>(),
+            ["", "GET /1", ""]
+        );
+        for (lane, rest) in lanes.iter().zip([2, 1, 0]) {
+            assert!(slot.is_busy());
+            lane.end_request();
+            assert_eq!(slot.read().running.len(), rest);
+        }
+        assert!(!slot.is_busy() && !slot.read().is_busy());
+        assert_eq!(slot.read().requests, 3);
+    }
+
+    #[test]
+    fn threads_count_what_they_serve() {
+        let slot = Board::new(1).unwrap().slot(1);
+        std::thread::scope(|scope| {
+            for index in 0..8 {
+                let lane = slot.lane(index);
+                scope.spawn(move || {
+                    for _ in 0..1000 {
+                        lane.begin_request(b"GET", b"/", Monotonic::now());
+                        lane.end_request();
+                    }
+                });
+            }
+        });
+        assert_eq!(slot.read().requests, 8000);
+    }
+
+    #[test]
+    fn examinations_are_done_in_any_order() {
+        let slot = Board::new(1).unwrap().slot(1);
+        assert_eq!([slot.ask_to_examine(), slot.ask_to_examine(), slot.asked()], [1, 2, 2]);
+        slot.set_examined(2);
+        slot.set_examined(1);
+        assert_eq!(slot.examined(), 2);
+    }
+
+    /// Where memory was touched, mincore(2) finds a page.
+    #[test]
+    fn lanes_that_are_not_used_take_no_memory() {
+        let board = Board::new(64).unwrap();
+        let resident = || {
+            let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).unwrap().unwrap();
+            let mut pages = vec![0; board.0.length.get().div_ceil(usize::try_from(page).unwrap())];
+            // SAFETY: the range is the mapping's, and there is a byte for each of its pages.
+            let asked = unsafe {
+                libc::mincore(
+                    board.0.start.as_ptr().cast(),
+                    board.0.length.get(),
+                    pages.as_mut_ptr(),
+                )
+            };
+            assert_eq!(asked, 0);
+            pages.iter().filter(|page| **page & 1 == 1).count()
+        };
+        for nr in 1..=8 {
+            let slot = board.slot(nr);
+            slot.lane(0).begin_request(b"GET", b"/", Monotonic::now());
+            slot.read();
+            slot.is_busy();
+            slot.reset();
+        }
+        // Those of a slot's first lane may be two.
+        assert!(resident() <= 16, "{} pages", resident());
     }
 
     #[test]
@@ -471,7 +649,9 @@ mod tests {
             let slot = board.slot(nr);
             assert_eq!(slot.nr(), nr);
             slot.set_connections(u32::try_from(nr).unwrap());
-            slot.begin_request(&[b'x'; 500], b"", Monotonic::now());
+            for index in [0, LANES - 1] {
+                slot.lane(index).begin_request(&[b'x'; 500], b"", Monotonic::now());
+            }
         }
         for nr in 0..=16 {
             assert_eq!(board.slot(nr).read().connections, u32::try_from(nr).unwrap());
@@ -506,5 +686,11 @@ mod tests {
     #[should_panic(expected = "slot 3 of a board of 2")]
     fn a_slot_beyond_the_end_is_refused() {
         Board::new(2).unwrap().slot(3);
+    }
+
+    #[test]
+    #[should_panic(expected = "lane 256 of 256")]
+    fn a_lane_beyond_the_end_is_refused() {
+        Board::new(1).unwrap().slot(1).lane(LANES);
     }
 }

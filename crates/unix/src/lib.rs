@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | `fork` | `fork(2)` | master: a worker for each slot ([`fork()`]); zygote: [`fork_orphan`] |
 //! | `fork` | `_exit(2)` | master: the one way out of a child ([`exit_now`]) |
-//! | `signals` | `signal_hook::low_level::register` | master, worker: [`Signals`] |
+//! | `signals`, `signals::unheeded` | `signal_hook::low_level::register` | master, worker: [`Signals`], [`Unheeded`] |
 //! | `signals::disposition` | `sigaction(2)`, a zeroed `sigaction` | [`Signals`], [`ignore`], [`reset`] |
 //! | `child` | `wait4(2)`, a zeroed `rusage` | master: [`reap`], [`fork_orphan`] |
 //! | `child` | `waitid(2)`, a zeroed `siginfo_t` and its pid | master as PID 1: [`reap_orphans`] |
@@ -21,8 +21,10 @@
 //! | `socket::inherited` | borrowing descriptor N of `fd://N` | python: [`Listener::bind`], [`Listener::check`] |
 //! | `socket::inherited` | owning the descriptor of an adopted listener | python: [`Listener::adopt`] |
 //! | `upgrade` | `pre_exec` of a new program, borrowing descriptors to be inherited | python: [`Program::spawn`], [`set_close_on_exec`] |
+//! | `arenas` | `mallopt(3)` | python: [`limit_arenas`] |
 //! | `title` | writing over the kernel's argv area | python: [`set_process_title`] |
 
+mod arenas;
 mod board;
 mod channel;
 mod child;
@@ -42,15 +44,18 @@ mod sink;
 mod socket;
 mod stack_file;
 mod stdio;
+mod thread;
 mod title;
 mod trust;
 mod upgrade;
 mod watch;
+mod working_directory;
 
 pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
 
-pub use board::{Board, BoardSlot, ONE_REPORT, Snapshot, State};
+pub use arenas::limit_arenas;
+pub use board::{Board, BoardLane, BoardSlot, LANES, ONE_REPORT, Running, Snapshot, State};
 pub use channel::{
     Channel, Frame, FromZygote, MasterEnd, Received, ToMaster, ToWorker, ToZygote, WorkerEnd,
     ZygoteEnd, ZygoteMasterEnd, channel, zygote_channel,
@@ -58,10 +63,11 @@ pub use channel::{
 pub use child::{Ended, Exit, kill, reap, reap_orphans};
 pub use clock::Monotonic;
 pub use daemon::{Detached, Promise, Verdict, detach, leave_terminal};
-pub use directory::WorkingDirectory;
+pub use directory::{Directory, Entry, RegularFile, Symlinks, is_directory};
 pub use epoll::{ReadableSet, add_exclusive, remove};
 pub use examine::{
-    EXAMINE, answer_examinations, claim_response, close_request, examine, open_request,
+    Answer, EXAMINE, Expiries, answer_examinations, claim_response, close_request, examine,
+    open_request, watch_expiries,
 };
 pub use fork::{
     BlockedSignals, ForkHooks, Forked, NoHooks, become_subreaper, die_with_parent, exit_now, fork,
@@ -72,17 +78,20 @@ pub use memory::{Memory, OomKills};
 pub use notify::Notifier;
 pub use pidfile::{Pidfile, PidfileError};
 pub use privileges::{Identity, IdentityError, set_umask};
-pub use signals::{Signals, ignore, reset};
+pub use signals::{Signals, Unheeded, ignore, reset};
 pub use sink::{Fate, Links, Sink};
 pub use socket::{
     Address, AddressError, BindError, BindOptions, InheritedFault, Listener, ListenerFile, Local,
-    Peer, SocketFile, Stream, bind_private, connect_private, effective_uid, is_served, peer_uid,
+    Network, NetworkError, Peer, PeerList, PeerPattern, SocketFile, Stream, bind_private,
+    connect_private, effective_uid, is_disconnected, is_served, peer_uid,
 };
 pub use stack_file::StackFile;
 pub use stdio::{is_in_foreground, redirect_output};
+pub use thread::{current_thread, name_thread};
 pub use title::set_process_title;
 pub use upgrade::{Program, parent, set_close_on_exec};
 pub use watch::{Change, Watch};
+pub use working_directory::WorkingDirectory;
 
 /// What the system said, as the end of a message of ours: lower case, without the number.
 fn cause(error: &std::io::Error) -> String {

@@ -25,6 +25,9 @@ use crate::fork::{BlockedSignals, exit_now};
 use disposition::Disposition;
 
 mod disposition;
+mod unheeded;
+
+pub use unheeded::Unheeded;
 
 /// How many undrained arrivals of one signal are kept; more are one.
 const QUEUED: u8 = 32;
@@ -41,7 +44,7 @@ pub struct Signals {
     pipe: OwnedFd,
     arrivals: Arc<Arrivals>,
     caught: Vec<Caught>,
-    /// Actions of [`Signals::exit_on`].
+    /// Actions of [`Signals::exit_on`] and [`Signals::end_if_unheeded`].
     exits: Vec<SigId>,
 }
 
@@ -233,11 +236,21 @@ impl Arrivals {
         Self { queued: [const { AtomicU8::new(0) }; NUMBERS], write, owner }
     }
 
+    /// A process that the app has forked shares the handler and the pipe; its signals are not
+    /// ours. getpid(2) is async-signal-safe.
+    fn are_ours(&self) -> bool {
+        std::process::id() == self.owner
+    }
+
+    /// Whether one is in the pipe.
+    fn has(&self, signal: Signal) -> bool {
+        let index = (signal as i32).unsigned_abs() as usize;
+        self.queued.get(index).is_some_and(|queued| queued.load(Ordering::Relaxed) > 0)
+    }
+
     /// Runs in the signal handler.
     fn note(&self, index: usize) {
-        // A process that the app has forked shares the handler and the pipe; its signals are not
-        // ours. getpid(2) is async-signal-safe.
-        if std::process::id() != self.owner {
+        if !self.are_ours() {
             return;
         }
         let (Some(queued), Ok(byte)) = (self.queued.get(index), u8::try_from(index)) else {

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use ironhorn_unix::{Monotonic, add_exclusive, remove};
 
-use crate::Entrance;
 use crate::application::Sender;
 use crate::connection::Client;
 use crate::transport::Transport;
+use crate::{Entrance, Protocol};
 
 /// How long nothing is accepted after the process ran out of descriptors, unless one is freed.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -100,18 +100,27 @@ impl Acceptor {
 
     /// Takes one connection from the queue of a listener.
     pub(crate) fn accept(&mut self, index: usize, now: Monotonic) -> Accepted {
-        let listener = &self.entrances[index].listener;
+        let Entrance { listener, protocol } = &self.entrances[index];
         match listener.accept() {
             Ok((stream, peer)) => {
                 self.taken += 1;
                 if std::mem::take(&mut self.starved) {
                     log::info!("accepting again");
                 }
-                let stream = Arc::new(Transport::plain(stream));
+                let stream = Transport::plain(stream);
+                if let Protocol::Https(tls) = protocol
+                    && let Err(error) = stream.start_tls(tls, Vec::new())
+                {
+                    log::error!(error:%; "cannot start TLS; connection closed");
+                    return Accepted::Nothing;
+                }
                 Accepted::Client(Client {
-                    stream,
-                    sender: Sender { peer, secure: false },
+                    sender: Sender::new(peer, stream.is_tls()),
+                    stream: Arc::new(stream),
+                    protocol: protocol.clone(),
+                    key: 0,
                     listener: index,
+                    trusted: false,
                 })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Nothing,

@@ -5,10 +5,14 @@
 //! back-pressure and framing hold for every app alike.
 
 use std::fs::File;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use ironhorn_http::ResponseHead;
+use ironhorn_http::uwsgi::Variables;
 use ironhorn_unix::Peer;
+
+use crate::tls::TlsFacts;
 
 /// Runs an app for a worker.
 pub trait Application {
@@ -46,15 +50,63 @@ pub struct Request<'a> {
     pub sender: &'a Sender,
     /// Which of the worker's listeners it came by, counted from 0.
     pub listener: usize,
+    /// How it was encrypted, if it was on its last way.
+    pub tls: Option<&'a TlsFacts>,
+    /// What a trusted proxy says of it.
+    pub forwarded: Forwarded<'a>,
 }
 
 /// Who sent a request and how, as far as the server knows or believes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sender {
-    /// Who is at the other end.
+    /// The client. One whose port isn't known has port 0.
     pub peer: Peer,
     /// Whether its way here was encrypted: `https`.
     pub secure: bool,
+    /// Who is at the other end of the connection: the client, or a proxy.
+    pub connected: Peer,
+    /// What the PROXY protocol says of the connection.
+    pub proxied: Option<Proxied>,
+    /// What a proxy that speaks the uwsgi protocol says of it, for the app as it is.
+    pub variables: Variables,
+}
+
+impl Sender {
+    /// The peer of a connection on which nobody has said anything yet.
+    pub fn new(peer: Peer, secure: bool) -> Self {
+        Self { peer, secure, connected: peer, proxied: None, variables: Variables::default() }
+    }
+}
+
+/// What the PROXY protocol says of a connection, but for the client's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proxied {
+    /// How the client has come to the proxy: `TCP4` and so on.
+    pub protocol: &'static str,
+    /// What the client has connected to.
+    pub destination: SocketAddr,
+}
+
+/// What a trusted proxy says of a request, other than who has sent it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forwarded<'a> {
+    /// Whether the request's sender is such a proxy at all.
+    pub trusted: bool,
+    /// What the client's request has as Host.
+    pub host: Option<&'a [u8]>,
+    /// The port that the client has connected to.
+    pub port: Option<u16>,
+    /// What stands before the app's own paths, percent-encoded.
+    pub script_name: Option<&'a [u8]>,
+    /// The path without that, where the target's still has it; percent-encoded.
+    pub path: Option<&'a [u8]>,
+}
+
+impl Forwarded<'_> {
+    /// Whether it says nothing.
+    pub fn is_silent(&self) -> bool {
+        self.host.is_none() && self.port.is_none() && self.script_name.is_none()
+    }
 }
 
 /// The content of a request, whole.
@@ -73,6 +125,9 @@ pub enum Body {
     },
 }
 
+/// Calls what waits, without holding the interpreter; or doesn't, and nobody waits any more.
+pub type Idle<'a> = dyn FnMut(&mut (dyn FnMut() + Send)) + 'a;
+
 /// What an app may do to its client while it is being called.
 pub trait Exchange {
     /// The response head, to be filled before [`Application::call`] returns.
@@ -84,13 +139,21 @@ pub trait Exchange {
 
     /// Sends the head if it isn't out yet, then `data`: PEP 3333's `write()`. Waits for a slow
     /// client, within the write timeout.
-    fn write(&mut self, data: &[u8]) -> Result<(), Gone>;
+    fn write(&mut self, data: &[u8]) -> Result<(), Gone> {
+        self.write_idling(data, &mut |wait| wait())
+    }
+
+    /// Like [`write`](Self::write), with all waiting done in `idle`: for who holds what others need.
+    fn write_idling(&mut self, data: &[u8], idle: &mut Idle<'_>) -> Result<(), Gone>;
 
     /// The connection is not kept after this response.
     fn close_after(&mut self);
 
     /// Whether the head has been handed to the kernel.
     fn head_sent(&self) -> bool;
+
+    /// The client's socket, for who wants to know whether the client is still there.
+    fn connection(&self) -> RawFd;
 
     /// Names of environ keys that the access log wants, for `%({name}e)s`.
     fn environ_atoms(&self) -> &[String];
@@ -132,6 +195,20 @@ pub enum Reply<C, S> {
     },
     /// The app raised: 500 if no head was sent, else the connection is cut.
     Failed,
+}
+
+impl<C, S> Reply<C, S> {
+    /// The same reply with another kind of rest.
+    pub(crate) fn map_rest<T>(self, map: impl FnOnce(S) -> T) -> Reply<C, T> {
+        match self {
+            Self::Complete(chunks) => Reply::Complete(chunks),
+            Self::Stream { first, rest } => Reply::Stream { first, rest: map(rest) },
+            Self::File { file, offset, length, rest } => {
+                Reply::File { file, offset, length, rest: map(rest) }
+            }
+            Self::Failed => Reply::Failed,
+        }
+    }
 }
 
 /// The chunks of a body that is known as a whole.

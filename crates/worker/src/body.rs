@@ -41,6 +41,8 @@ pub(crate) enum BodyError {
     Refused(Refusal),
     /// It can't be kept.
     Spool(io::Error),
+    /// All that are on their way have as much of the disk as they may.
+    NoRoom,
 }
 
 /// How far `input` has brought a body.
@@ -52,35 +54,62 @@ pub(crate) struct Arrived {
     pub(crate) whole: bool,
 }
 
-/// The memory of all the bodies that are on their way to a worker.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Memory(Rc<Cell<usize>>);
+/// Where the bodies that are on their way to a worker are kept, and how much they take.
+#[derive(Clone, Debug)]
+pub(crate) struct Storage {
+    memory: Rc<Cell<usize>>,
+    disk: Rc<Cell<u64>>,
+    disk_limit: u64,
+}
 
-impl Memory {
-    /// How much a body may have of it at present.
-    fn limit(&self) -> usize {
-        if self.0.get() < MEMORY_OF_ALL { MEMORY_LIMIT } else { SCARCE_LIMIT }
+impl Storage {
+    /// With so many bytes of disk at most; `None`: as many as there are.
+    pub(crate) fn new(disk_limit: Option<u64>) -> Self {
+        let disk_limit = disk_limit.unwrap_or(u64::MAX);
+        Self { memory: Rc::default(), disk: Rc::default(), disk_limit }
+    }
+
+    /// How much memory a body may have at present.
+    fn memory_limit(&self) -> usize {
+        if self.memory.get() < MEMORY_OF_ALL { MEMORY_LIMIT } else { SCARCE_LIMIT }
     }
 }
 
-/// What one body has of the memory, until it is given to the app or dropped.
+/// What one body takes of it, until it is given to the app or dropped.
 #[derive(Debug)]
 struct Share {
-    of: Memory,
-    taken: usize,
+    of: Storage,
+    memory: usize,
+    disk: u64,
 }
 
 impl Share {
-    fn set(&mut self, taken: usize) {
-        let Memory(total) = &self.of;
-        total.set(total.get() - self.taken + taken);
-        self.taken = taken;
+    fn new(of: Storage) -> Self {
+        Self { of, memory: 0, disk: 0 }
+    }
+
+    fn set_memory(&mut self, memory: usize) {
+        let total = &self.of.memory;
+        total.set(total.get() - self.memory + memory);
+        self.memory = memory;
+    }
+
+    /// Takes as much more of the disk.
+    fn add_disk(&mut self, more: usize) -> Result<(), BodyError> {
+        let taken = self.of.disk.get().saturating_add(more as u64);
+        if taken > self.of.disk_limit {
+            return Err(BodyError::NoRoom);
+        }
+        self.of.disk.set(taken);
+        self.disk += more as u64;
+        Ok(())
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.set(0);
+        self.set_memory(0);
+        self.of.disk.set(self.of.disk.get() - self.disk);
     }
 }
 
@@ -93,7 +122,7 @@ pub(crate) struct Spool {
 }
 
 impl Spool {
-    pub(crate) fn new(announced: BodyLength, of: Memory) -> Self {
+    pub(crate) fn new(announced: BodyLength, of: Storage) -> Self {
         let room = match announced {
             BodyLength::Length(length) => {
                 usize::try_from(length).map_or(FIRST_ROOM, |length| length.min(FIRST_ROOM))
@@ -101,8 +130,8 @@ impl Spool {
             BodyLength::None | BodyLength::Chunked => 0,
         };
         let memory = Vec::with_capacity(room);
-        let mut share = Share { of, taken: 0 };
-        share.set(memory.capacity());
+        let mut share = Share::new(of);
+        share.set_memory(memory.capacity());
         Self { memory, share, file: None, length: 0 }
     }
 
@@ -117,7 +146,7 @@ impl Spool {
         loop {
             match http.receive_body(&input[done..], limits).map_err(BodyError::Refused)? {
                 BodyEvent::Data { content, consumed } => {
-                    self.push(content).map_err(BodyError::Spool)?;
+                    self.push(content)?;
                     done += consumed;
                 }
                 BodyEvent::Incomplete { consumed } => {
@@ -130,23 +159,31 @@ impl Spool {
         }
     }
 
-    fn push(&mut self, content: &[u8]) -> io::Result<()> {
+    fn push(&mut self, content: &[u8]) -> Result<(), BodyError> {
         self.length += content.len() as u64;
         if let Some(file) = &mut self.file {
-            return file.write_all(content);
+            self.share.add_disk(content.len())?;
+            return file.write_all(content).map_err(BodyError::Spool);
         }
-        if self.memory.len() + content.len() <= self.share.of.limit() {
+        let length = self.memory.len() + content.len();
+        if length <= self.share.of.memory_limit() {
             self.memory.extend_from_slice(content);
-            self.share.set(self.memory.capacity());
+            self.share.set_memory(self.memory.capacity());
             return Ok(());
         }
+        self.share.add_disk(length)?;
+        self.file = Some(self.spooled(content).map_err(BodyError::Spool)?);
+        self.memory = Vec::new();
+        self.share.set_memory(0);
+        Ok(())
+    }
+
+    /// A file with what is in memory, and then `content`.
+    fn spooled(&self, content: &[u8]) -> io::Result<File> {
         let mut file = tempfile::tempfile()?;
         file.write_all(&self.memory)?;
         file.write_all(content)?;
-        self.memory = Vec::new();
-        self.share.set(0);
-        self.file = Some(file);
-        Ok(())
+        Ok(file)
     }
 
     /// How much of it has come, in bytes.
@@ -174,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_small_body_stays_in_memory() {
-        let mut spool = Spool::new(BodyLength::Length(5), Memory::default());
+        let mut spool = Spool::new(BodyLength::Length(5), Storage::new(None));
         spool.push(b"he").unwrap();
         spool.push(b"llo").unwrap();
         assert!(matches!(spool.finish().unwrap(), Body::Memory(bytes) if bytes == b"hello"));
@@ -182,14 +219,14 @@ mod tests {
 
     #[test]
     fn an_empty_body_is_no_body() {
-        let spool = Spool::new(BodyLength::Chunked, Memory::default());
+        let spool = Spool::new(BodyLength::Chunked, Storage::new(None));
         assert!(matches!(spool.finish().unwrap(), Body::Empty));
     }
 
     #[test]
     fn a_large_body_goes_to_a_file_whole_and_in_order() {
         let piece: Vec<u8> = (0..=255).cycle().take(300_000).collect();
-        let mut spool = Spool::new(BodyLength::Length(1 << 40), Memory::default());
+        let mut spool = Spool::new(BodyLength::Length(1 << 40), Storage::new(None));
         for _ in 0..4 {
             spool.push(&piece).unwrap();
         }
@@ -204,20 +241,40 @@ mod tests {
 
     #[test]
     fn memory_is_given_back_however_a_body_ends() {
-        let memory = Memory::default();
+        let memory = Storage::new(None);
         let spool = |length| {
             let mut spool = Spool::new(BodyLength::Chunked, memory.clone());
             spool.push(&vec![b'x'; length]).unwrap();
             spool
         };
         let hoard: Vec<Spool> = (0..64).map(|_| spool(MEMORY_LIMIT)).collect();
-        assert!(memory.0.get() >= MEMORY_OF_ALL);
+        assert!(memory.memory.get() >= MEMORY_OF_ALL);
         assert!(matches!(spool(SCARCE_LIMIT).finish().unwrap(), Body::Memory(_)));
         assert!(matches!(spool(SCARCE_LIMIT + 1).finish().unwrap(), Body::File { .. }));
         drop(hoard);
-        assert_eq!(memory.0.get(), 0);
+        assert_eq!(memory.memory.get(), 0);
         assert!(matches!(spool(SCARCE_LIMIT + 1).finish().unwrap(), Body::Memory(_)));
         drop(spool(MEMORY_LIMIT + 1));
-        assert_eq!(memory.0.get(), 0);
+        assert_eq!(memory.memory.get(), 0);
+    }
+
+    #[test]
+    fn the_disk_has_a_limit_for_all_together() {
+        let room = Storage::new(Some(4 << 20));
+        let push = |spool: &mut Spool, length: usize| spool.push(&vec![b'x'; length]);
+        let mut first = Spool::new(BodyLength::Chunked, room.clone());
+        push(&mut first, 3 << 20).unwrap();
+        let mut second = Spool::new(BodyLength::Chunked, room.clone());
+        // In memory it may stay.
+        push(&mut second, MEMORY_LIMIT).unwrap();
+        assert!(matches!(push(&mut second, 1), Err(BodyError::NoRoom)));
+        push(&mut first, 1 << 20).unwrap();
+        assert!(matches!(push(&mut first, 1), Err(BodyError::NoRoom)));
+        drop(first);
+        assert_eq!(room.disk.get(), 0);
+        let mut third = Spool::new(BodyLength::Chunked, room.clone());
+        push(&mut third, 4 << 20).unwrap();
+        assert!(matches!(third.finish().unwrap(), Body::File { length, .. } if length == 4 << 20));
+        assert_eq!(room.disk.get(), 0);
     }
 }

@@ -1,20 +1,25 @@
 //! One connection as the event loop keeps it between two turns.
 //!
 //! ```text
-//!           ┌──────────── next request ────────────┐
-//!           ▼                                      │
-//!         Head ──► Body ──► (the app runs) ──► Responding
-//!           │        │            │                │
-//!           └────────┴──refused───┴──────► Lingering ──► closed
+//!                     ┌──────────── next request ────────────┐
+//!                     ▼                                      │
+//!      (Proxy) ──►  Head ──► Body ──► (the app runs) ──► Responding
+//!         │           │        │            │                │
+//!         └──refused──┴────────┴────────────┴──────► Lingering ──► closed
 //! ```
 //!
 //! A request that comes in one piece and whose response the socket takes at once passes from
-//! `Head` to `Head` without leaving anything here.
+//! `Head` to `Head` without leaving anything here. With a pool of app threads it passes through
+//! `WithApp`, and comes back when a thread has answered, or has answered as far as the socket takes.
 
+use std::mem;
 use std::sync::Arc;
 
-use ironhorn_unix::Monotonic;
+use ironhorn_http::proxy::Versions;
+use ironhorn_unix::{Answer, Monotonic};
+use mio::Token;
 
+use crate::Protocol;
 use crate::application::Sender;
 use crate::body::Upload;
 use crate::response::Response;
@@ -22,13 +27,42 @@ use crate::timers::Timeout;
 use crate::transport::Transport;
 
 /// Who is at the other end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Client {
     pub(crate) stream: Arc<Transport>,
     /// What is known of its requests before they come.
     pub(crate) sender: Sender,
+    /// What it is to speak.
+    pub(crate) protocol: Protocol,
+    /// Where the loop holds its connection.
+    pub(crate) key: u32,
     /// Index of the listener it came by.
     pub(crate) listener: usize,
+    /// Whether it is a proxy whose word on its requests is taken.
+    pub(crate) trusted: bool,
+}
+
+impl Client {
+    /// How it is told that its request has expired.
+    pub(crate) fn answer(&self, is_head: bool) -> Answer {
+        match self.stream.direct() {
+            Some(connection) => Answer::Direct { connection, is_head },
+            // A signal handler can't encrypt.
+            None => Answer::ByLoop { token: self.key << 1 | u32::from(is_head) },
+        }
+    }
+
+    pub(crate) fn speaks_uwsgi(&self) -> bool {
+        matches!(self.protocol, Protocol::Uwsgi)
+    }
+
+    /// The port that its requests are sent to, if that is all that they get.
+    pub(crate) fn redirects_to(&self) -> Option<u16> {
+        match self.protocol {
+            Protocol::Redirect { port } => Some(port),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -48,14 +82,25 @@ pub(crate) struct Connection<C, S> {
     pub(crate) served: bool,
     /// A new wait begins even if its class is the one that is armed.
     pub(crate) restart_timer: bool,
+    /// What the loop knows it by.
+    pub(crate) token: Token,
 }
 
 #[derive(Debug)]
 pub(crate) enum Phase<C, S> {
+    /// A header of the PROXY protocol comes first.
+    Proxy(Versions),
     /// Between requests, or a part of a head is in the buffer.
     Head,
     /// The body is on its way.
     Body(Box<Upload>),
+    /// The request is an app thread's, or waits for one; the loop leaves the socket alone.
+    WithApp,
+    /// What it has sent, or is about to, can't be run at present: nothing more is read until it can.
+    HeldBack {
+        /// A body that was on its way.
+        upload: Option<Box<Upload>>,
+    },
     /// The response waits for the socket or for its turn.
     Responding(Box<Suspended<C, S>>),
     /// Nothing more is sent; what the client still sends is thrown away so that the last response
@@ -74,7 +119,7 @@ pub(crate) struct Suspended<C, S> {
 }
 
 impl<C, S> Connection<C, S> {
-    pub(crate) fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client, token: Token) -> Self {
         Self {
             client,
             http: ironhorn_http::Connection::new(),
@@ -84,32 +129,51 @@ impl<C, S> Connection<C, S> {
             read_closed: false,
             served: false,
             restart_timer: false,
+            token,
         }
     }
 
-    /// What it waits for if nothing can be done now.
+    /// What of its client it waits for if nothing can be done now.
     pub(crate) fn awaits(&self) -> Timeout {
         match &self.phase {
+            Phase::Head if !self.client.stream.is_established() => Timeout::Handshake,
             Phase::Head if self.served && self.buffer.is_empty() => Timeout::KeepAlive,
-            Phase::Head => Timeout::Header,
+            Phase::Proxy(_) | Phase::Head => Timeout::Header,
             Phase::Body(_) => Timeout::Body,
             Phase::Responding(_) => Timeout::Write,
             Phase::Lingering { .. } => Timeout::Linger,
+            Phase::WithApp | Phase::HeldBack { .. } => {
+                unreachable!("invariant: its client isn't waited for")
+            }
         }
     }
 
     /// Whether what the client sends is of interest now.
     pub(crate) fn reads(&self) -> bool {
-        !matches!(self.phase, Phase::Responding(_))
+        !matches!(self.phase, Phase::Responding(_)) && !self.waits_for_app()
+    }
+
+    /// Whether its request is an app thread's, or waits for one or for a place among those that do.
+    pub(crate) fn waits_for_app(&self) -> bool {
+        matches!(self.phase, Phase::WithApp | Phase::HeldBack { .. })
     }
 
     /// Whether it waits for a request of which nothing has come.
     pub(crate) fn is_idle(&self) -> bool {
-        matches!(self.phase, Phase::Head) && self.buffer.is_empty()
+        matches!(self.phase, Phase::Proxy(_) | Phase::Head) && self.buffer.is_empty()
     }
 
     pub(crate) fn is_lingering(&self) -> bool {
         matches!(self.phase, Phase::Lingering { .. })
+    }
+
+    /// What was held back is read on.
+    pub(crate) fn resume_phase(&mut self) {
+        self.phase = match mem::replace(&mut self.phase, Phase::Head) {
+            Phase::HeldBack { upload: Some(upload) } => Phase::Body(upload),
+            Phase::HeldBack { upload: None } => Phase::Head,
+            other => other,
+        };
     }
 
     /// The response is sent: the next request may come.

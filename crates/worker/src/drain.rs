@@ -19,9 +19,9 @@ use ironhorn_unix::{Monotonic, Received, Signal, State, ToMaster, ToWorker};
 
 use crate::Left;
 use crate::acceptor::Accepted;
-use crate::application::Application;
 use crate::connection::Connection;
 use crate::event_loop::Loop;
+use crate::runs::Runs;
 use crate::timers::Timeout;
 
 /// How long a stopping worker accepts while the queue doesn't run dry. Siblings do likewise, so
@@ -69,7 +69,7 @@ impl Drain {
     }
 }
 
-impl<A: Application> Loop<'_, A> {
+impl<A: Runs> Loop<'_, A> {
     pub(crate) fn on_channel(&mut self) -> io::Result<Option<Left>> {
         loop {
             match self.channel.receive()? {
@@ -163,6 +163,7 @@ impl<A: Application> Loop<'_, A> {
         log::info!(connections = self.connections.len(); "draining");
         self.drain = drain;
         self.service.closing = true;
+        self.service.app.begin_leaving();
         self.service.retiring = !matches!(drain, Drain::Stopping { .. });
         self.enter(State::Draining);
     }

@@ -13,10 +13,10 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 use crate::acceptor::{Accepted, Acceptor};
-use crate::application::Application;
-use crate::connection::{Client, Connection};
+use crate::connection::Client;
 use crate::drain::Drain;
 use crate::room::Room;
+use crate::runs::Runs;
 use crate::serve::{ConnectionOf, Next, Service};
 use crate::timers::{Timeout, Timers, Told};
 use crate::{Context, Left};
@@ -27,9 +27,11 @@ const _: () = assert!(usize::BITS == 64, "a token holds a key, how often it was 
 const CHANNEL: Token = Token(RESERVED);
 const SIGNALS: Token = Token(RESERVED + 1);
 const INTERRUPTS: Token = Token(RESERVED + 2);
+const APP: Token = Token(RESERVED + 3);
+const EXPIRIES: Token = Token(RESERVED + 4);
 const FIRST_LISTENER: usize = RESERVED + OTHERS;
 /// Descriptors that are neither connections nor listeners.
-const OTHERS: usize = 3;
+const OTHERS: usize = 5;
 
 /// Where a connection's token holds how often its key was used before, so that a late event of a
 /// closed connection isn't taken for one of its successor.
@@ -48,11 +50,11 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// The poll itself fails, which has no remedy.
-pub fn run<A: Application>(context: Context<'_>, app: A) -> io::Result<Left> {
+pub fn run<A: crate::Application>(context: Context<'_>, app: A) -> io::Result<Left> {
     Loop::new(context, app)?.run()
 }
 
-pub(crate) struct Loop<'a, A: Application> {
+pub(crate) struct Loop<'a, A: Runs> {
     pub(crate) poll: Poll,
     events: Events,
     pub(crate) connections: Slab<Held<A>>,
@@ -76,12 +78,12 @@ pub(crate) struct Loop<'a, A: Application> {
     heartbeat: Duration,
     /// Until the master was told that the worker is worn.
     max_requests: Option<u64>,
-    pub(crate) reopen_logs: &'a mut dyn FnMut(),
+    pub(crate) reopen_logs: &'a mut (dyn FnMut() + Send),
     enters: &'a mut dyn FnMut(State),
 }
 
 /// A connection, and what the loop knows of it.
-pub(crate) struct Held<A: Application> {
+pub(crate) struct Held<A: Runs> {
     pub(crate) connection: ConnectionOf<A>,
     token: Token,
     /// Whether epoll knows it: a connection that ends with its first response never is.
@@ -90,8 +92,8 @@ pub(crate) struct Held<A: Application> {
     queued: bool,
 }
 
-impl<'a, A: Application> Loop<'a, A> {
-    fn new(context: Context<'a>, app: A) -> io::Result<Self> {
+impl<'a, A: Runs> Loop<'a, A> {
+    pub(crate) fn new(context: Context<'a>, mut app: A) -> io::Result<Self> {
         let Context { options, entrances, channel, signals, slot, access_log, reopen_logs, enters } =
             context;
         let poll = Poll::new()?;
@@ -102,7 +104,9 @@ impl<'a, A: Application> Loop<'a, A> {
             let interrupts = interrupts.as_raw_fd();
             registry.register(&mut SourceFd(&interrupts), INTERRUPTS, Interest::READABLE)?;
         }
+        app.wakes(registry, APP, EXPIRIES)?;
         let timers = Timers::new([
+            options.handshake_timeout,
             options.header_timeout,
             options.body_timeout,
             Some(options.keepalive),
@@ -134,12 +138,14 @@ impl<'a, A: Application> Loop<'a, A> {
         })
     }
 
-    fn run(mut self) -> io::Result<Left> {
+    pub(crate) fn run(mut self) -> io::Result<Left> {
         self.acceptor.poll(self.poll.registry().as_fd(), true)?;
+        // While the worker still counts as booting: what its owner does then may never end, and
+        // who is ended for that has no client.
+        (self.enters)(State::Ready);
         if !self.service.around.slot.begin_serving() {
             return Ok(Left::Quit);
         }
-        (self.enters)(State::Ready);
         // A master that is gone is noticed by the first poll.
         let _ = self.channel.send(ToMaster::Ready);
         loop {
@@ -168,6 +174,8 @@ impl<'a, A: Application> Loop<'a, A> {
                 CHANNEL => left = left.or(self.on_channel()?),
                 SIGNALS => left = left.or(self.on_signals()?),
                 INTERRUPTS => self.service.app.interrupted(),
+                APP => {} // it is attended to in each turn
+                EXPIRIES => A::answer_expired(self),
                 Token(token) if token & RESERVED != 0 => accepting = true,
                 token => self.on_connection(token, event),
             }
@@ -186,6 +194,7 @@ impl<'a, A: Application> Loop<'a, A> {
         } else if accepting {
             self.accept();
         }
+        A::attend(self)?;
         // Not up to this moment: what has come since the poll isn't told of yet.
         if let Some(told) = self.told.until(now, count, EVENTS_A_TURN, polled) {
             self.expire(told);
@@ -205,7 +214,7 @@ impl<'a, A: Application> Loop<'a, A> {
     /// A worker that has served enough says so once; when it is to leave is for the master to say.
     fn report_wear(&mut self) {
         let Some(max_requests) = self.max_requests else { return };
-        let is_worn = self.service.around.slot.read().requests >= max_requests;
+        let is_worn = self.service.around.slot.requests() >= max_requests;
         if is_worn && self.channel.send(ToMaster::Worn).is_ok() {
             self.max_requests = None;
         }
@@ -233,7 +242,8 @@ impl<'a, A: Application> Loop<'a, A> {
         }
         let mut sleep = self.heartbeat;
         let room = self.room_at().map(|at| at.since(now));
-        for until in [self.timers.until_next(now), self.acceptor.pause_left(now), room] {
+        let app = A::sleep_at_most(&self.service, now);
+        for until in [self.timers.until_next(now), self.acceptor.pause_left(now), room, app] {
             sleep = sleep.min(until.unwrap_or(sleep));
         }
         sleep
@@ -245,7 +255,18 @@ impl<'a, A: Application> Loop<'a, A> {
         let connection = &mut held.connection;
         connection.read_closed |= event.is_read_closed();
         connection.readable |= event.is_readable();
+        if event.is_writable() {
+            // What goes wrong here goes wrong again where something comes of it.
+            let _ = connection.client.stream.flush();
+        }
         let is_broken = event.is_error() || event.is_write_closed();
+        if !A::INLINE && connection.waits_for_app() {
+            if is_broken || connection.read_closed {
+                connection.readable = true;
+                A::leave(self, key, is_broken);
+            }
+            return;
+        }
         let next = if is_broken && !connection.is_lingering() {
             // Both directions are shut or the connection was reset: nobody reads an answer.
             self.service.lost(connection)
@@ -281,6 +302,10 @@ impl<'a, A: Application> Loop<'a, A> {
                 self.again.push_back(held.token);
                 self.timers.cancel(key);
             }
+            Next::App => {
+                self.timers.cancel(key);
+                self.watch(key);
+            }
             Next::Close => self.close(key),
         }
     }
@@ -288,13 +313,19 @@ impl<'a, A: Application> Loop<'a, A> {
     fn arm(&mut self, key: usize, class: Timeout) {
         let held = &mut self.connections[key];
         let restart = mem::take(&mut held.connection.restart_timer);
-        // A head has one deadline however it drips in.
-        let keep = matches!(class, Timeout::Header | Timeout::LastCall)
+        // A head has one deadline however it drips in, and so has a handshake.
+        let keep = matches!(class, Timeout::Handshake | Timeout::Header | Timeout::LastCall)
             && !restart
             && self.timers.armed(key) == Some(class);
         if !keep {
             self.timers.arm(key, class, Monotonic::now());
         }
+        self.watch(key);
+    }
+
+    /// Has epoll tell of the connection, from the first time that it waits.
+    fn watch(&mut self, key: usize) {
+        let held = &mut self.connections[key];
         if !held.polled {
             let descriptor = held.connection.client.stream.as_raw_fd();
             let interest = Interest::READABLE | Interest::WRITABLE;
@@ -335,6 +366,9 @@ impl<'a, A: Application> Loop<'a, A> {
 
     /// A new connection is read from at once: its request has often arrived already.
     pub(crate) fn open(&mut self, client: Client) {
+        if !self.service.admits(&client) {
+            return;
+        }
         let entry = self.connections.vacant_entry();
         let key = entry.key();
         if self.uses.len() <= key {
@@ -342,7 +376,7 @@ impl<'a, A: Application> Loop<'a, A> {
         }
         self.uses[key] = (self.uses[key] + 1) & USE_MASK;
         let token = Token(self.uses[key] << USE_SHIFT | key);
-        let connection = Connection::new(client);
+        let connection = self.service.admit(client, token);
         let held = entry.insert(Held { connection, token, polled: false, queued: false });
         let next = self.service.receive(&mut held.connection, &mut self.scratch);
         self.carry_out(key, next);
@@ -352,8 +386,10 @@ impl<'a, A: Application> Loop<'a, A> {
     fn balance_accepting(&mut self) -> io::Result<()> {
         let now = Monotonic::now();
         self.warn_if_full(now);
-        let wanted =
-            self.acceptor.may_accept(now) && self.drain == Drain::Serving && self.has_room(now);
+        let wanted = self.acceptor.may_accept(now)
+            && self.drain == Drain::Serving
+            && self.has_room(now)
+            && !A::leaves_accepting(&self.service);
         self.acceptor.poll(self.poll.registry().as_fd(), wanted)
     }
 
@@ -370,18 +406,28 @@ impl<'a, A: Application> Loop<'a, A> {
     }
 
     fn leave(&mut self) {
+        // What is done by now is no loss.
+        if let Err(error) = A::attend(self) {
+            log::debug!(error:%; "leaving");
+        }
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
+            self.service.app.abandon(&self.connections[key].connection);
             self.service.lost(&mut self.connections[key].connection);
             self.close(key);
         }
     }
 
     /// The connection that `token` names, unless it is closed by now.
-    fn key(&self, token: Token) -> Option<usize> {
-        let key = token.0 & ((1 << USE_SHIFT) - 1);
+    pub(crate) fn key(&self, token: Token) -> Option<usize> {
+        let key = key_of(token) as usize;
         self.connections.get(key).filter(|held| held.token == token).map(|_| key)
     }
+}
+
+/// The key in a connection's token.
+pub(crate) fn key_of(token: Token) -> u32 {
+    u32::try_from(token.0 & ((1 << USE_SHIFT) - 1)).unwrap_or_default()
 }
 
 fn to_u32(connections: usize) -> u32 {

@@ -8,10 +8,11 @@
 use ironhorn_http::Request as Head;
 use ironhorn_unix::Monotonic;
 
-use crate::application::Application;
+use crate::runs::Runs;
 use crate::serve::{ConnectionOf, Next, Service};
+use crate::trust::Believed;
 
-impl<A: Application> Service<A> {
+impl<A: Runs> Service<A> {
     /// Whether a request is the loop's to answer.
     pub(crate) fn is_health_check(&self, head: &Head<'_, '_>) -> bool {
         let Some(path) = &self.around.options.health_path else { return false };
@@ -23,6 +24,7 @@ impl<A: Application> Service<A> {
         &mut self,
         connection: &mut ConnectionOf<A>,
         head: &Head<'_, '_>,
+        believed: &Believed<'_>,
         bytes: &[u8],
         more: bool,
     ) -> Option<Next> {
@@ -32,7 +34,8 @@ impl<A: Application> Service<A> {
             (&b"200 OK"[..], &b"ready\n"[..])
         };
         let client = &connection.client;
-        let mut response = self.response_to(head, Monotonic::now(), more);
+        let now = Monotonic::now();
+        let mut response = self.response_to(head, now, believed.sender.peer, more);
         let progress = response.answer(status, body, client, &self.around);
         let served = match self.suspends(progress) {
             Some(next) => Self::suspended(bytes, response, next),

@@ -6,8 +6,9 @@
 //!                              └───────────── keep-alive, pipelined requests ◄──────────┘
 //! ```
 //!
-//! The app is called on the loop's own thread, with a request that is complete: a slow client
-//! costs a connection, never the worker. Nothing here knows Python; [`Application`] is the door.
+//! The app is called on the loop's own thread ([`run`]) or on several others ([`run_on_threads`]), with
+//! a request that is complete: a slow client costs a connection, never the worker. Nothing here knows
+//! Python; [`Application`] is the door.
 
 #![forbid(unsafe_code)]
 
@@ -22,31 +23,48 @@ mod exchange;
 mod file;
 mod health;
 mod output;
+mod overload;
 mod pace;
+mod packet;
+mod pool;
+mod proxied;
+mod redirect;
 mod refuse;
 mod respond;
 mod response;
 mod room;
+mod runs;
 mod serve;
+mod static_files;
 mod timers;
+pub mod tls;
 mod transport;
+mod trust;
 mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ironhorn_http::Limits;
-use ironhorn_unix::{BoardSlot, Listener, Signals, State, WorkerEnd};
+use ironhorn_unix::{BoardSlot, Listener, PeerList, Signals, State, WorkerEnd};
 
 pub use access_log::AccessLog;
 pub use application::{
-    Application, Body, Chunks, Exchange, Failed, Gone, Reply, Request, Sender, Stream,
+    Application, Body, Chunks, Exchange, Failed, Forwarded, Gone, Idle, Proxied, Reply, Request,
+    Sender, Stream,
 };
 pub use event_loop::run;
+pub use pool::{MainThread, Seat, ThreadApplication, run_on_threads};
+pub use static_files::{StaticError, StaticFiles, StaticOptions};
+pub use trust::Trust;
+
+use tls::Tls;
 
 /// How a worker treats its connections.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// From the accept to the end of the TLS handshake.
+    pub handshake_timeout: Option<Duration>,
     /// From the first byte of a request head, or the accept, to the head's end.
     pub header_timeout: Option<Duration>,
     /// Between two pieces of a request body.
@@ -62,6 +80,8 @@ pub struct Options {
     pub write_min_rate: u32,
     /// How many connections are open at once; more wait in the kernel's queue.
     pub worker_connections: usize,
+    /// How much disk the request bodies that are on their way may take together, in bytes.
+    pub spool_limit: Option<u64>,
     /// What a request may measure.
     pub limits: Limits,
     /// The `Server` field; empty for none.
@@ -70,8 +90,20 @@ pub struct Options {
     pub heartbeat: Duration,
     /// After so many requests the master is told, once, that the worker is worn; it goes on.
     pub max_requests: Option<u64>,
+    /// How many threads run the app, with [`run_on_threads`].
+    pub threads: usize,
+    /// How many complete requests wait for one of them; then nothing is read that would be another.
+    pub queue: usize,
+    /// A request that has waited longer than this is answered 503 and not run.
+    pub queue_timeout: Option<Duration>,
     /// A path that the loop answers itself: whether the worker is one to send requests to.
     pub health_path: Option<String>,
+    /// What the loop answers from files, after that path.
+    pub static_files: Option<Arc<StaticFiles>>,
+    /// Who may connect where the uwsgi protocol is spoken.
+    pub uwsgi_allow_from: PeerList,
+    /// Whom requests are believed to be from.
+    pub trust: Trust,
 }
 
 /// Where connections come from, and what is spoken there.
@@ -85,10 +117,19 @@ pub struct Entrance {
 }
 
 /// What is spoken on a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Protocol {
     /// HTTP/1.1.
     Http,
+    /// The uwsgi protocol: one request a connection, answered in HTTP.
+    Uwsgi,
+    /// HTTP/1.1 in TLS.
+    Https(Tls),
+    /// HTTP/1.1, where every request is answered with where it is to go instead.
+    Redirect {
+        /// The port where HTTPS is spoken.
+        port: u16,
+    },
 }
 
 /// Everything a worker is given.
@@ -106,7 +147,7 @@ pub struct Context<'a> {
     /// Where access lines go.
     pub access_log: Option<AccessLog>,
     /// Opens the other logs anew.
-    pub reopen_logs: &'a mut dyn FnMut(),
+    pub reopen_logs: &'a mut (dyn FnMut() + Send),
     /// Told when the worker is ready, and when it begins to leave.
     pub enters: &'a mut dyn FnMut(State),
 }

@@ -33,7 +33,8 @@ mod tests {
             (240, 31, false),
             (240 * 3600, 3630, false),
             (240 * 3600, 3631, true),
-            (u64::MAX, u64::MAX, false),
+            (u64::MAX, u64::MAX, true),
+            (u64::MAX, 1 << 40, false),
         ];
         for (bytes, seconds, slow) in cases {
             let elapsed = Duration::from_secs(seconds);

@@ -1,17 +1,18 @@
 //! From a complete request to its response: the app is called, and what comes of it.
 
 use std::mem;
-use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use ironhorn_http::{FieldStorage, Request as Head};
-use ironhorn_unix::{Monotonic, claim_response, close_request, open_request};
+use ironhorn_unix::{Monotonic, Peer, claim_response, close_request, open_request};
 
 use crate::access_log::Entry;
 use crate::application::{Application, Body, Request};
 use crate::connection::{Client, Phase, Suspended};
 use crate::response::{Cut, Progress, Response};
+use crate::runs::{Complete, Runs};
 use crate::serve::{ConnectionOf, Next, Service, parsed_before};
+use crate::trust::Believed;
 use crate::wire::Wire;
 
 /// What epoll has said of a client is believed for so long.
@@ -20,11 +21,11 @@ const FRESH: Duration = Duration::from_millis(5);
 /// What the client of an expired request was told.
 const GATEWAY_TIMEOUT: u16 = 504;
 
-pub(crate) type ResponseOf<A> = Response<<A as Application>::Chunk, <A as Application>::Stream>;
-pub(crate) type SuspendedOf<A> = Suspended<<A as Application>::Chunk, <A as Application>::Stream>;
+pub(crate) type ResponseOf<A> = Response<<A as Runs>::Chunk, <A as Runs>::Stream>;
+pub(crate) type SuspendedOf<A> = Suspended<<A as Runs>::Chunk, <A as Runs>::Stream>;
 
 /// How a request ended.
-pub(crate) enum Served<A: Application> {
+pub(crate) enum Served<A: Runs> {
     /// The connection is ready for the next one.
     Kept,
     /// The response was the last one.
@@ -38,32 +39,40 @@ pub(crate) enum Served<A: Application> {
 }
 
 impl<A: Application> Service<A> {
-    /// Runs the app for one request and sends what can be sent at once. `more`: bytes of another
-    /// request have arrived.
-    pub(crate) fn serve(
+    /// Runs the app for one request and sends what can be sent at once.
+    pub(crate) fn run_here(
         &mut self,
         connection: &mut ConnectionOf<A>,
-        head: &Head<'_, '_>,
-        bytes: &[u8],
-        body: Body,
-        more: bool,
+        request: Complete<'_>,
     ) -> Option<Next> {
-        if self.is_health_check(head) {
-            return self.check_health(connection, head, bytes, more);
-        }
+        let Complete { head, believed, bytes, body, more } = request;
         let started = Monotonic::now();
         let client = &connection.client;
-        let told = connection.served && started.since(self.turn_began) < FRESH;
+        let waited = started.since(self.turn_began);
+        let told = connection.served && waited < FRESH;
         if !told && client.stream.is_hung_up() {
             log::debug!(peer:? = client.sender.peer; "client gone before its request was run");
             return Some(Next::Close);
         }
-        self.around.slot.begin_request(head.method.as_bytes(), head.target.as_ref(), started);
-        let mut response = self.response_to(head, started, more);
-        let request = Request { head, sender: &client.sender, listener: client.listener };
-        open_request(client.stream.as_raw_fd(), head.method == "HEAD");
+        // The poll told of it before the others ran. Of a new connection nobody knows how long it
+        // has been there.
+        if connection.served && self.is_overdue(waited) {
+            let response = self.response_to(head, self.turn_began, believed.sender.peer, more);
+            return self.turn_away(connection, head, bytes, response, waited, more);
+        }
+        self.around.lane.begin_request(head.method.as_bytes(), head.target.as_ref(), started);
+        let Believed { sender, forwarded } = believed;
+        let mut response = self.response_to(head, started, sender.peer, more);
+        let request = Request {
+            head,
+            sender,
+            listener: client.listener,
+            tls: client.stream.tls_facts(),
+            forwarded: *forwarded,
+        };
+        open_request(self.around.lane.index(), client.answer(head.method == "HEAD"));
         let reply = self.app.call(&request, body, &mut response.live(client, &self.around));
-        let progress = if claim_response() {
+        let progress = if claim_response(self.around.lane.index()) {
             if !response.wire.head_sent() {
                 // The worker may have been asked to leave in the meantime.
                 response.wire.persistent &= self.keeps(more);
@@ -80,17 +89,39 @@ impl<A: Application> Service<A> {
         };
         self.settle(connection, served, more)
     }
+}
+
+impl<A: Runs> Service<A> {
+    /// Has a request answered. `more`: bytes of another request have arrived.
+    pub(crate) fn serve(
+        &mut self,
+        connection: &mut ConnectionOf<A>,
+        head: &Head<'_, '_>,
+        believed: &Believed<'_>,
+        bytes: &[u8],
+        body: Body,
+        more: bool,
+    ) -> Option<Next> {
+        if self.is_health_check(head) {
+            return self.check_health(connection, head, believed, bytes, more);
+        }
+        if let Some(found) = self.find_static(head) {
+            return self.serve_static(connection, head, believed, bytes, found, more);
+        }
+        A::run(self, connection, Complete { head, believed, bytes, body, more })
+    }
 
     /// A response of which nothing is sent yet.
     pub(crate) fn response_to(
         &mut self,
         head: &Head<'_, '_>,
         started: Monotonic,
+        peer: Peer,
         more: bool,
     ) -> ResponseOf<A> {
         let mut wire = Wire::new(mem::take(&mut self.spare_head), head);
         wire.persistent &= !self.around.options.keepalive.is_zero() && self.keeps(more);
-        Response::new(wire, started)
+        Response::new(wire, started, peer)
     }
 
     /// A response that waits, to the request whose head was `bytes`.
@@ -100,7 +131,7 @@ impl<A: Application> Service<A> {
 
     /// Whether a connection is kept. A worker that leaves keeps it for what the client has sent
     /// already: it would be lost otherwise. Who sends on and on meets graceful_timeout.
-    fn keeps(&self, more: bool) -> bool {
+    pub(crate) fn keeps(&self, more: bool) -> bool {
         // While the app runs, the order to leave waits in the channel; the board tells of it.
         more || !(self.closing || self.around.slot.is_asked_to_leave())
     }
@@ -116,7 +147,9 @@ impl<A: Application> Service<A> {
         let mut storage = FieldStorage::new();
         let head = parsed_before(&suspended.head, &mut storage, &self.around.options.limits);
         let now = Monotonic::now();
-        self.around.slot.begin_request(head.method.as_bytes(), head.target.as_ref(), now);
+        if A::INLINE && response.is_apps {
+            self.around.lane.begin_request(head.method.as_bytes(), head.target.as_ref(), now);
+        }
         let progress = response.advance(client, &self.around);
         let is_slow = response.end_wait(now, &self.around.options);
         let progress = match progress {
@@ -128,7 +161,10 @@ impl<A: Application> Service<A> {
         };
         let served = match self.suspends(progress) {
             Some(next) => Served::Suspended(suspended, next),
-            None => self.finish(client, &head, response, progress),
+            None => {
+                self.app.has_sent();
+                self.finish(client, &head, response, progress)
+            }
         };
         let more = !connection.buffer.is_empty();
         self.settle(connection, served, more)
@@ -171,20 +207,24 @@ impl<A: Application> Service<A> {
             Progress::Yielded => Next::Again,
             Progress::Finished | Progress::Cut(_) => return None,
         };
-        self.around.slot.pause_request();
+        if A::INLINE {
+            self.around.lane.pause_request();
+        }
         Some(next)
     }
 
-    /// The app's response has gone as far as it will.
-    fn finish(
+    /// A response has gone as far as it will; the app's is counted.
+    pub(crate) fn finish(
         &mut self,
         client: &Client,
         head: &Head<'_, '_>,
         response: &mut ResponseOf<A>,
         progress: Progress,
     ) -> Served<A> {
-        self.around.slot.end_request();
-        close_request();
+        if A::INLINE && response.is_apps {
+            self.around.lane.end_request();
+            close_request(self.around.lane.index());
+        }
         self.conclude(client, head, response, progress)
     }
 
@@ -211,7 +251,8 @@ impl<A: Application> Service<A> {
             access_log.add(&Entry {
                 request: Some(head),
                 received: b"",
-                peer: &client.sender.peer,
+                peer: &response.peer,
+                variables: &client.sender.variables,
                 status: if expired { GATEWAY_TIMEOUT } else { wire.head.status() },
                 response: (!expired).then_some(&wire.head),
                 body_bytes: wire.body_bytes,
@@ -222,8 +263,9 @@ impl<A: Application> Service<A> {
         self.spare_head = mem::take(&mut wire.head);
         match progress {
             Progress::Cut(Cut::Expired) => {
-                let after = Monotonic::now().since(response.started);
-                log::warn!(method = head.method, path:% = path(), after:?;
+                let after = Monotonic::now().since(response.started).as_secs_f64();
+                let after = format_args!("{after:.1}s");
+                log::warn!(method = head.method, path:% = path(), after:%;
                     "response dropped: its client was told 504");
                 // Which has to reach it first.
                 Served::Last { sends_on: head.persistent }

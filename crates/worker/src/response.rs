@@ -9,10 +9,12 @@
 //!
 //! Most responses are finished by `begin` and one `advance`, and never leave the stack.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use ironhorn_unix::Monotonic;
+use ironhorn_unix::{Monotonic, Peer};
 
 use crate::Options;
 use crate::application::{Failed, Reply, Stream};
@@ -27,6 +29,8 @@ use crate::wire::Wire;
 const CHUNKS_A_TURN: usize = 64;
 /// And how long that may take; an app that is slower has made one.
 const TIME_A_TURN: Duration = Duration::from_millis(1);
+/// Up to this many bytes of a file are read and sent with the head.
+const READ: u64 = 8 << 10;
 /// Steps of a file that may be sent before other connections get a turn.
 const STEPS_A_TURN: usize = 8;
 
@@ -35,8 +39,12 @@ const STEPS_A_TURN: usize = 8;
 pub(crate) struct Response<C, S> {
     pub(crate) wire: Wire<C>,
     source: Source<S>,
+    /// Whether it is the app's, whose time and requests are counted.
+    pub(crate) is_apps: bool,
     /// When the app was called.
     pub(crate) started: Monotonic,
+    /// Whom it is for, as the access log has it.
+    pub(crate) peer: Peer,
     /// The client has taken something since this was last set to false, or it never was.
     pub(crate) progressed: bool,
     /// While it waits for its client.
@@ -50,7 +58,11 @@ pub(crate) struct Response<C, S> {
 enum Source<S> {
     Ended,
     Stream(S),
-    File { file: FileRest, rest: S },
+    /// `rest` is what the app made of it, if it is the app's.
+    File {
+        file: FileRest,
+        rest: Option<S>,
+    },
 }
 
 /// How long a response has waited for its client, and how much the client has taken meanwhile.
@@ -90,11 +102,13 @@ pub(crate) enum Cut {
 }
 
 impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
-    pub(crate) fn new(wire: Wire<C>, started: Monotonic) -> Self {
+    pub(crate) fn new(wire: Wire<C>, started: Monotonic, peer: Peer) -> Self {
         Self {
             wire,
             source: Source::Ended,
+            is_apps: true,
             started,
+            peer,
             progressed: true,
             wait: Wait::default(),
             environ: Vec::new(),
@@ -120,10 +134,8 @@ impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
         if matches!(reply, Reply::Failed) && self.wire.head_sent() {
             return self.cut(Cut::AppFailed);
         }
-        match self.take(reply, client, around) {
-            Ok(()) => self.advance(client, around),
-            Err(_) => self.cut(Cut::ClientGone),
-        }
+        let sent = self.take(reply, client, around);
+        self.advance_if(sent, client, around)
     }
 
     /// Sends a response that isn't the app's.
@@ -134,10 +146,98 @@ impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
         client: &Client,
         around: &Surroundings,
     ) -> Progress {
-        match self.wire.send_own(&client.stream, status, body, around.head_context()) {
+        self.is_apps = false;
+        let sent = self.wire.send_own(&client.stream, status, body, around.head_context());
+        self.advance_if(sent, client, around)
+    }
+
+    /// Sends a response that isn't the app's, and whose head has its fields.
+    pub(crate) fn send_text(
+        &mut self,
+        text: &[u8],
+        client: &Client,
+        around: &Surroundings,
+    ) -> Progress {
+        self.is_apps = false;
+        let sent = self.wire.send_with(&client.stream, text, around.head_context());
+        self.advance_if(sent, client, around)
+    }
+
+    /// As [`send_text`](Self::send_text), with a part of a file.
+    pub(crate) fn send_file(
+        &mut self,
+        file: File,
+        offset: u64,
+        length: u64,
+        client: &Client,
+        around: &Surroundings,
+    ) -> Progress {
+        self.is_apps = false;
+        if length > READ {
+            let sent = self.begin_file(file.into(), offset, length, None, client, around);
+            return self.advance_if(sent, client, around);
+        }
+        let context = around.head_context();
+        match self.wire.send_with_part(&client.stream, &file, offset, length, context) {
+            Ok(0) => self.advance(client, around),
+            Ok(missing) => {
+                self.wire.file_is_short(missing);
+                self.cut(Cut::FileFailed)
+            }
+            Err(_) => self.cut(Cut::ClientGone),
+        }
+    }
+
+    fn advance_if(
+        &mut self,
+        sent: io::Result<()>,
+        client: &Client,
+        around: &Surroundings,
+    ) -> Progress {
+        match sent {
             Ok(()) => self.advance(client, around),
             Err(_) => self.cut(Cut::ClientGone),
         }
+    }
+
+    /// Sends a 308 to `location`.
+    pub(crate) fn redirect(
+        &mut self,
+        location: &[u8],
+        client: &Client,
+        around: &Surroundings,
+    ) -> Progress {
+        match self.wire.send_redirect(&client.stream, location, around.head_context()) {
+            Ok(()) => self.advance(client, around),
+            Err(_) => self.cut(Cut::ClientGone),
+        }
+    }
+
+    /// Sends 503 to a request that the app is not called for.
+    pub(crate) fn turn_away(&mut self, client: &Client, around: &Surroundings) -> Progress {
+        let (status, body) = (b"503 Service Unavailable", b"Service Unavailable\n");
+        let later: (&[u8], &[u8]) = (b"Retry-After", b"1");
+        let context = around.head_context();
+        match self.wire.send_own_with(&client.stream, status, &[later], body, context) {
+            Ok(()) => self.advance(client, around),
+            Err(_) => self.cut(Cut::ClientGone),
+        }
+    }
+
+    /// The same response with another kind of rest.
+    pub(crate) fn map_rest<T>(self, map: impl FnOnce(S) -> T) -> Response<C, T> {
+        let Self { wire, source, is_apps, started, peer, progressed, wait, environ } = self;
+        let source = match source {
+            Source::Ended => Source::Ended,
+            Source::Stream(rest) => Source::Stream(map(rest)),
+            Source::File { file, rest } => Source::File { file, rest: rest.map(map) },
+        };
+        Response { wire, source, is_apps, started, peer, progressed, wait, environ }
+    }
+
+    /// Whether the app has more of the body to make.
+    pub(crate) fn is_streaming(&self) -> bool {
+        matches!(self.source, Source::Stream(_))
     }
 
     fn take(
@@ -171,19 +271,39 @@ impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
                 }
             }
             Reply::File { file, offset, length, rest } => {
-                if !head_sent {
-                    self.wire.complete_head(Some(length), context);
-                }
-                let (left, suffix) = self.wire.frame_file(length);
-                let file = FileRest::new(file, offset, left, suffix);
-                self.source = Source::File { file, rest };
-                match head_sent {
-                    true => {}
-                    false if left > 0 => self.wire.send_head_before_file(stream)?,
-                    false => self.wire.send_head(stream)?,
-                }
+                return self.begin_file(file, offset, length, Some(rest), client, around);
             }
         }
+        self.end_if_known(client)
+    }
+
+    /// Sends the head, if it isn't out yet, and gets ready to send a part of a file behind it.
+    fn begin_file(
+        &mut self,
+        file: OwnedFd,
+        offset: u64,
+        length: u64,
+        rest: Option<S>,
+        client: &Client,
+        around: &Surroundings,
+    ) -> io::Result<()> {
+        let stream = &client.stream;
+        let head_sent = self.wire.head_sent();
+        if !head_sent {
+            self.wire.complete_head(Some(length), around.head_context());
+        }
+        let (left, suffix) = self.wire.frame_file(length);
+        let file = FileRest::new(file, offset, left, suffix);
+        self.source = Source::File { file, rest };
+        match head_sent {
+            true => {}
+            false if left > 0 => self.wire.send_head_before_file(stream)?,
+            false => self.wire.send_head(stream)?,
+        }
+        self.end_if_known(client)
+    }
+
+    fn end_if_known(&mut self, client: &Client) -> io::Result<()> {
         // Nobody would see what the app still made.
         if matches!(self.source, Source::Ended) || self.wire.drops_body() {
             return self.end(client);
@@ -205,10 +325,11 @@ impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
         let (mut chunks, mut steps) = (0, 0);
         let mut entered = None;
         loop {
-            let waiting = self.wire.waiting();
+            let (waiting, flushed) = (self.wire.waiting(), stream.flushed());
             self.wire.flush(stream)?;
-            self.progressed |= self.wire.waiting() < waiting;
-            if !self.wire.is_flushed() {
+            let all = stream.flush()?;
+            self.progressed |= self.wire.waiting() < waiting || stream.flushed() > flushed;
+            if !self.wire.is_flushed() || !all {
                 return Ok(Progress::Blocked);
             }
             match &mut self.source {
@@ -222,7 +343,7 @@ impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
                         return Ok(Progress::Yielded);
                     }
                     chunks += 1;
-                    around.slot.progress(now);
+                    around.lane.progress(now);
                     let mut live = Live::new(&mut self.wire, &mut self.environ, client, around);
                     match rest.next(&mut live) {
                         Ok(Some(chunk)) => self.wire.send_chunk(stream, chunk)?,
@@ -285,8 +406,8 @@ impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
     /// Nobody wants more of the body: the app's `close()` runs, once.
     fn close(&mut self) {
         match std::mem::replace(&mut self.source, Source::Ended) {
-            Source::Stream(mut rest) | Source::File { mut rest, .. } => rest.close(),
-            Source::Ended => {}
+            Source::Stream(mut rest) | Source::File { rest: Some(mut rest), .. } => rest.close(),
+            Source::File { rest: None, .. } | Source::Ended => {}
         }
     }
 

@@ -6,7 +6,8 @@
 //! 1. one that has had its last answer and lingers,
 //! 2. the kept one that has been idle for longest: a client may find any kept connection closed
 //!    (RFC 9112 §9.3.1),
-//! 3. the one that has been sending its head for longest, if a moment has passed.
+//! 3. the one that has been in its TLS handshake for longest, if a moment has passed,
+//! 4. the one that has been sending its head for longest, likewise.
 //!
 //! A request that has come, is coming or is being answered doesn't make room: then new connections
 //! wait in the kernel's queue, or for another worker.
@@ -15,12 +16,15 @@ use std::time::Duration;
 
 use ironhorn_unix::Monotonic;
 
-use crate::application::Application;
 use crate::event_loop::Loop;
+use crate::runs::Runs;
 use crate::timers::Timeout;
 
-/// A client has this long for its head, and to close after its last answer, however many others wait.
+/// A client has this long for its handshake, for its head, and to close after its last answer,
+/// however many others wait.
 const MOMENT: Duration = Duration::from_secs(1);
+/// What those wait for that go after a moment; the first are missed least.
+const DISPENSABLE: [Timeout; 3] = [Timeout::Linger, Timeout::Handshake, Timeout::Header];
 /// How many kept connections are looked at once more before it is given up: each may turn out to have
 /// sent its next request.
 const LOOKS: usize = 8;
@@ -33,7 +37,7 @@ pub(crate) struct Room {
     warned_at: Option<Monotonic>,
 }
 
-impl<A: Application> Loop<'_, A> {
+impl<A: Runs> Loop<'_, A> {
     pub(crate) fn is_full(&self) -> bool {
         self.connections.len() >= self.worker_connections
     }
@@ -48,7 +52,7 @@ impl<A: Application> Loop<'_, A> {
     /// Until when a full worker waits to be able to make room.
     pub(crate) fn room_at(&self) -> Option<Monotonic> {
         let since = |class| self.timers.first(class).map(|(_, since)| since);
-        let since = since(Timeout::Linger).into_iter().chain(since(Timeout::Header)).min()?;
+        let since = DISPENSABLE.into_iter().filter_map(since).min()?;
         self.is_full().then(|| since + MOMENT)
     }
 
@@ -86,7 +90,7 @@ impl<A: Application> Loop<'_, A> {
 
     /// The connection that is missed least of those that aren't kept.
     fn dispensable(&self, now: Monotonic) -> Option<usize> {
-        [Timeout::Linger, Timeout::Header].into_iter().find_map(|class| self.waited(class, now))
+        DISPENSABLE.into_iter().find_map(|class| self.waited(class, now))
     }
 
     /// The one that has been in `class` for longest, if that is long enough.

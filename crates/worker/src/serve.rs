@@ -4,21 +4,25 @@
 //! ([`Next`]). The app is called in [`respond`](crate::respond); how requests are refused and
 //! connections closed is in [`refuse`](crate::refuse).
 
+use std::cell::Cell;
 use std::io;
 use std::mem;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ironhorn_http::{
-    BodyLength, DateCache, FieldStorage, Limits, Received, Request as Head, ResponseHead,
+    BodyLength, DateCache, FieldStorage, Limits, Received, Refusal, Request as Head, ResponseHead,
 };
-use ironhorn_unix::{BoardSlot, Monotonic};
+use ironhorn_unix::{BoardLane, BoardSlot, Monotonic};
 
 use crate::Options;
 use crate::access_log::AccessLog;
-use crate::application::{Application, Body};
-use crate::body::{Memory, Spool, Upload};
+use crate::application::Body;
+use crate::body::{Spool, Storage, Upload};
 use crate::connection::{Connection, Phase};
+use crate::overload::Episodes;
 use crate::pace::is_too_slow;
+use crate::runs::Runs;
+use crate::trust::{Believed, Trust};
 use crate::wire::HeadContext;
 
 /// Requests of one connection that are served before the others get a turn.
@@ -33,28 +37,52 @@ pub(crate) enum Next {
     Wait,
     /// Come back after the others had a turn.
     Again,
+    /// Wait for the app, which has the request or will get it.
+    App,
     Close,
 }
 
-/// The connections of an application `A`.
-pub(crate) type ConnectionOf<A> = Connection<<A as Application>::Chunk, <A as Application>::Stream>;
+/// The connections of a loop whose requests `A` runs.
+pub(crate) type ConnectionOf<A> = Connection<<A as Runs>::Chunk, <A as Runs>::Stream>;
 
 /// What a response needs beside its connection and the app.
 pub(crate) struct Surroundings {
     pub(crate) options: Options,
     pub(crate) slot: BoardSlot,
+    /// Where the app runs.
+    pub(crate) lane: BoardLane,
+    /// Whether that is in the loop, which stands still meanwhile.
+    pub(crate) in_loop: bool,
     pub(crate) environ_names: Vec<String>,
     date: [u8; 29],
+    dates: DateCache,
 }
 
 impl Surroundings {
+    pub(crate) fn new(
+        options: Options,
+        slot: BoardSlot,
+        lane: BoardLane,
+        environ_names: Vec<String>,
+        in_loop: bool,
+    ) -> Self {
+        let (date, dates) = ([b' '; 29], DateCache::new());
+        Self { options, slot, lane, in_loop, environ_names, date, dates }
+    }
+
+    /// Looks at the clock on the wall.
+    pub(crate) fn look_at_clock(&mut self) {
+        let date = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.date = *self.dates.at(date.as_secs());
+    }
+
     pub(crate) fn head_context(&self) -> HeadContext<'_> {
         HeadContext { date: &self.date, server: self.options.server.as_bytes() }
     }
 }
 
 /// Everything of a worker but its sockets.
-pub(crate) struct Service<A: Application> {
+pub(crate) struct Service<A: Runs> {
     pub(crate) app: A,
     pub(crate) around: Surroundings,
     pub(crate) access_log: Option<AccessLog>,
@@ -63,18 +91,25 @@ pub(crate) struct Service<A: Application> {
     /// For that others serve in its place.
     pub(crate) retiring: bool,
     pub(crate) turn_began: Monotonic,
-    dates: DateCache,
-    /// Of the request bodies.
-    memory: Memory,
+    /// Of requests that were turned away.
+    pub(crate) overload: Episodes,
+    /// Of request bodies that found no room on the disk.
+    pub(crate) out_of_room: Episodes,
+    /// Where request bodies are kept.
+    bodies: Storage,
+    /// Whether it was said that a proxy isn't heeded.
+    ignored_told: Cell<bool>,
     /// The memory of the last response's head.
     pub(crate) spare_head: ResponseHead,
+    /// Connections of those that may not speak uwsgi here.
+    pub(crate) strangers: u64,
 }
 
 /// How far a step has brought a connection: how many bytes it consumed, and what is next, `None`
 /// being the next request.
-type Step = (usize, Option<Next>);
+pub(crate) type Step = (usize, Option<Next>);
 
-impl<A: Application> Service<A> {
+impl<A: Runs> Service<A> {
     pub(crate) fn new(
         app: A,
         options: Options,
@@ -83,7 +118,9 @@ impl<A: Application> Service<A> {
     ) -> Self {
         let environ_names =
             access_log.as_ref().map(|log| log.environ_names().to_vec()).unwrap_or_default();
-        let around = Surroundings { options, slot, environ_names, date: [b' '; 29] };
+        let lane = slot.lane(0);
+        let bodies = Storage::new(options.spool_limit);
+        let around = Surroundings::new(options, slot, lane, environ_names, A::INLINE);
         let now = Monotonic::now();
         let mut service = Self {
             app,
@@ -92,9 +129,12 @@ impl<A: Application> Service<A> {
             closing: false,
             retiring: false,
             turn_began: now,
-            dates: DateCache::new(),
-            memory: Memory::default(),
+            overload: Episodes::default(),
+            out_of_room: Episodes::default(),
+            bodies,
+            ignored_told: Cell::new(false),
             spare_head: ResponseHead::default(),
+            strangers: 0,
         };
         service.begin_turn(now);
         service
@@ -104,8 +144,7 @@ impl<A: Application> Service<A> {
     pub(crate) fn begin_turn(&mut self, now: Monotonic) {
         self.turn_began = now;
         self.around.slot.beat(now);
-        let date = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.around.date = *self.dates.at(date.as_secs());
+        self.around.look_at_clock();
     }
 
     /// Reads what there is and does what follows from it. `scratch` is where it is read to.
@@ -114,11 +153,22 @@ impl<A: Application> Service<A> {
             if !connection.readable {
                 return Next::Wait;
             }
+            if let Phase::Proxy(versions) = connection.phase {
+                match self.receive_header(connection, versions, scratch) {
+                    Some(next) => return next,
+                    None => continue,
+                }
+            }
+            if self.app.is_full() && matches!(connection.phase, Phase::Body(_)) {
+                self.app.hold_back(connection);
+                return Next::App;
+            }
             match connection.client.stream.recv(scratch) {
                 Ok(0) => return self.end_of_file(connection),
                 Ok(count) => {
-                    // A short read has emptied the socket; epoll tells of what comes after it.
-                    connection.readable = count == scratch.len() || connection.read_closed;
+                    // Once the socket is empty, epoll tells of what comes after.
+                    let more = connection.client.stream.may_hold_more(count, scratch.len());
+                    connection.readable = more || connection.read_closed;
                     let next = self.take(connection, &scratch[..count]);
                     if next != Next::Wait || !connection.reads() {
                         return next;
@@ -128,7 +178,7 @@ impl<A: Application> Service<A> {
                     connection.readable = false;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return self.lost(connection),
+                Err(error) => return self.broken(connection, error),
             }
         }
         Next::Again
@@ -143,7 +193,17 @@ impl<A: Application> Service<A> {
                 None
             }
         };
-        let next = resumed.unwrap_or_else(|| {
+        self.proceed(connection, resumed, scratch)
+    }
+
+    /// Goes on with a connection that wants this, `None` being the next request.
+    pub(crate) fn proceed(
+        &mut self,
+        connection: &mut ConnectionOf<A>,
+        wanted: Option<Next>,
+        scratch: &mut [u8],
+    ) -> Next {
+        let next = wanted.unwrap_or_else(|| {
             let buffered = mem::take(&mut connection.buffer);
             self.take_buffered(connection, buffered)
         });
@@ -193,10 +253,18 @@ impl<A: Application> Service<A> {
             let rest = &input[consumed..];
             let (count, next) = match mem::replace(&mut connection.phase, Phase::Head) {
                 Phase::Head => self.take_head(connection, rest),
+                proxy @ Phase::Proxy(_) => {
+                    connection.phase = proxy;
+                    (0, Some(Next::Wait))
+                }
                 Phase::Body(upload) => self.take_body(connection, upload, rest),
                 responding @ Phase::Responding(_) => {
                     connection.phase = responding;
                     (0, Some(Next::Wait))
+                }
+                waiting @ (Phase::WithApp | Phase::HeldBack { .. }) => {
+                    connection.phase = waiting;
+                    (0, Some(Next::App))
                 }
                 Phase::Lingering { until } => {
                     connection.phase = Phase::Lingering { until };
@@ -218,6 +286,12 @@ impl<A: Application> Service<A> {
 
     /// One request from its head on.
     fn take_head(&mut self, connection: &mut ConnectionOf<A>, input: &[u8]) -> Step {
+        if connection.client.speaks_uwsgi() {
+            return self.take_packet(connection, input);
+        }
+        if self.app.is_full() && self.holds_back(connection, input) {
+            return (0, Some(Next::App));
+        }
         let mut storage = FieldStorage::new();
         let limits = &self.around.options.limits;
         let head = match connection.http.receive_head(input, &mut storage, limits) {
@@ -227,29 +301,53 @@ impl<A: Application> Service<A> {
                 return (input.len(), Some(self.refuse_as(connection, input, refusal)));
             }
         };
+        let believed = match self.believe_head(connection, &head) {
+            Ok(believed) => believed,
+            Err(refusal) => {
+                return (input.len(), Some(self.refuse_as(connection, input, refusal)));
+            }
+        };
         let (bytes, rest) = input.split_at(head.head_len);
+        if let Some(port) = connection.client.redirects_to() {
+            return self.redirect(connection, &head, bytes, rest, port);
+        }
+        let (consumed, next) = self.take_request(connection, &head, &believed, bytes, rest);
+        (bytes.len() + consumed, next)
+    }
+
+    /// One request whose head is there, as `bytes`, and the start of its body in `rest`; returns how
+    /// many of these are done with.
+    pub(crate) fn take_request(
+        &mut self,
+        connection: &mut ConnectionOf<A>,
+        head: &Head<'_, '_>,
+        believed: &Believed<'_>,
+        bytes: &[u8],
+        rest: &[u8],
+    ) -> Step {
+        let limits = &self.around.options.limits;
         if matches!(head.body, BodyLength::None) {
-            let next = self.serve(connection, &head, bytes, Body::Empty, !rest.is_empty());
-            return (bytes.len(), next);
+            let more = !rest.is_empty();
+            return (0, self.serve(connection, head, believed, bytes, Body::Empty, more));
         }
         if head.expects_continue && rest.is_empty() {
             // A socket that can't take 25 bytes now belongs to a client that will learn of the
             // answer anyway: it may send the body without it (RFC 9110 §10.1.1).
             let _ = connection.client.stream.send(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
-        let mut spool = Spool::new(head.body, self.memory.clone());
+        let mut spool = Spool::new(head.body, self.bodies.clone());
         match spool.receive(&mut connection.http, rest, limits) {
             Ok(arrived) if arrived.whole => {
                 let more = arrived.consumed < rest.len();
-                let next = self.serve_spooled(connection, &head, bytes, spool, more);
-                (bytes.len() + arrived.consumed, next)
+                let next = self.serve_spooled(connection, head, believed, bytes, spool, more);
+                (arrived.consumed, next)
             }
             Ok(arrived) => {
                 let (head, began) = (bytes.to_vec(), self.turn_began);
                 connection.phase = Phase::Body(Box::new(Upload { head, began, spool }));
-                (bytes.len() + arrived.consumed, Some(Next::Wait))
+                (arrived.consumed, Some(Next::Wait))
             }
-            Err(error) => (input.len(), Some(self.refuse_body(connection, bytes, error))),
+            Err(error) => (rest.len(), Some(self.refuse_body(connection, bytes, error))),
         }
     }
 
@@ -266,8 +364,10 @@ impl<A: Application> Service<A> {
                 let Upload { head: bytes, spool, .. } = *upload;
                 let mut storage = FieldStorage::new();
                 let head = parsed_before(&bytes, &mut storage, limits);
+                let believed = self.around.options.trust.read(&head, &connection.client);
+                let believed = believed.expect("invariant: it was believed when the head came");
                 let more = arrived.consumed < input.len();
-                let next = self.serve_spooled(connection, &head, &bytes, spool, more);
+                let next = self.serve_spooled(connection, &head, &believed, &bytes, spool, more);
                 (arrived.consumed, next)
             }
             Ok(arrived) => {
@@ -286,16 +386,39 @@ impl<A: Application> Service<A> {
         is_too_slow(spool.length(), elapsed, body_min_rate, body_timeout)
     }
 
+    /// What to believe of a request whose head has come; what isn't believed is said at debug, and
+    /// once where everybody sees it.
+    pub(crate) fn believe_head<'b>(
+        &self,
+        connection: &ConnectionOf<A>,
+        head: &Head<'_, 'b>,
+    ) -> Result<Believed<'b>, Refusal> {
+        let client = &connection.client;
+        let peer = &client.sender.peer;
+        if !client.trusted
+            && (!self.ignored_told.get() || log::log_enabled!(log::Level::Debug))
+            && let Some(field) = Trust::proxys_field(head)
+        {
+            log::debug!(peer:?, field; "field not heeded");
+            if !self.ignored_told.replace(true) {
+                log::info!(peer:%;
+                    "what proxies say is not heeded from this peer, nor from others that forwarded_allow_ips does not list");
+            }
+        }
+        self.around.options.trust.read(head, client)
+    }
+
     fn serve_spooled(
         &mut self,
         connection: &mut ConnectionOf<A>,
         head: &Head<'_, '_>,
+        believed: &Believed<'_>,
         bytes: &[u8],
         spool: Spool,
         more: bool,
     ) -> Option<Next> {
         match spool.finish() {
-            Ok(body) => self.serve(connection, head, bytes, body, more),
+            Ok(body) => self.serve(connection, head, believed, bytes, body, more),
             Err(error) => Some(self.refuse_body(connection, bytes, error)),
         }
     }

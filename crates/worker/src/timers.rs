@@ -12,7 +12,10 @@ use ironhorn_unix::Monotonic;
 /// What a connection is waiting for, and so which setting limits the wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Timeout {
-    /// The rest of a request head, counted from its first byte or from the accept.
+    /// The TLS handshake, counted from the accept.
+    Handshake,
+    /// The rest of a request head, counted from its first byte or from the time that
+    /// it could come.
     Header,
     /// The next bytes of a request body.
     Body,
@@ -27,7 +30,7 @@ pub(crate) enum Timeout {
 }
 
 /// How many classes there are.
-const CLASSES: usize = 6;
+const CLASSES: usize = 7;
 const NONE: u32 = u32::MAX;
 
 /// One duration a class; `None` waits for ever.
@@ -183,6 +186,7 @@ mod tests {
     use super::*;
 
     const DURATIONS: Durations = [
+        Some(Duration::from_secs(10)),
         Some(Duration::from_secs(10)),
         Some(Duration::from_secs(30)),
         Some(Duration::from_secs(5)),

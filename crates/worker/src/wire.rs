@@ -1,6 +1,8 @@
 //! The sending side of one response: head, framing, and what the socket didn't take.
 
+use std::fs::File;
 use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
 
 use ironhorn_http::{BodyEncoder, Frame, Framing, ResponseHead, Version};
 
@@ -160,15 +162,75 @@ impl<C: AsRef<[u8]>> Wire<C> {
         body: &[u8],
         context: HeadContext<'_>,
     ) -> io::Result<()> {
+        self.send_own_with(stream, status, &[], body, context)
+    }
+
+    /// Sends a client to another place. `location` has no byte that a field may not have.
+    pub(crate) fn send_redirect(
+        &mut self,
+        stream: &Transport,
+        location: &[u8],
+        context: HeadContext<'_>,
+    ) -> io::Result<()> {
+        let field: (&[u8], &[u8]) = (b"Location", location);
+        self.send_own_with(stream, b"308 Permanent Redirect", &[field], b"use HTTPS\n", context)
+    }
+
+    /// Sends a response that isn't the app's, with these fields.
+    pub(crate) fn send_own_with(
+        &mut self,
+        stream: &Transport,
+        status: &[u8],
+        fields: &[(&[u8], &[u8])],
+        body: &[u8],
+        context: HeadContext<'_>,
+    ) -> io::Result<()> {
         self.head.clear();
+        let content_type: (&[u8], &[u8]) = (b"Content-Type", b"text/plain; charset=utf-8");
         self.head
             .set_status(status)
-            .and_then(|()| self.head.push_field(b"Content-Type", b"text/plain; charset=utf-8"))
+            .and_then(|()| {
+                let mut all = [content_type].into_iter().chain(fields.iter().copied());
+                all.try_for_each(|(name, value)| self.head.push_field(name, value))
+            })
             .expect("invariant: our own head is well-formed");
+        self.send_with(stream, body, context)
+    }
+
+    /// Completes the head, which has its fields, and sends it with `body`.
+    pub(crate) fn send_with(
+        &mut self,
+        stream: &Transport,
+        body: &[u8],
+        context: HeadContext<'_>,
+    ) -> io::Result<()> {
         self.complete_head(Some(body.len() as u64), context);
         let frame = self.frame(body.len());
         self.head.buffer_mut().extend_from_slice(&body[..frame.take]);
         self.send_head(stream)
+    }
+
+    /// Completes the head, which has its fields, and sends it with `length` bytes of `file`, as far
+    /// as they are there: for few of them, to read them is cheaper than to have them sent by
+    /// another call. Returns how many are not.
+    pub(crate) fn send_with_part(
+        &mut self,
+        stream: &Transport,
+        file: &File,
+        offset: u64,
+        length: u64,
+        context: HeadContext<'_>,
+    ) -> io::Result<u64> {
+        self.complete_head(Some(length), context);
+        let length = usize::try_from(length).expect("invariant: a pointer has 64 bits");
+        let take = self.frame(length).take;
+        let buffer = self.head.buffer_mut();
+        let start = buffer.len();
+        buffer.resize(start + take, 0);
+        let read = read_at_most(file, &mut buffer[start..], offset);
+        buffer.truncate(start + read);
+        self.send_head(stream)?;
+        Ok((take - read) as u64)
     }
 
     /// Sends the complete head alone.
@@ -312,6 +374,23 @@ impl<C: AsRef<[u8]>> Wire<C> {
         self.output.push(Piece::Chunk { chunk, take: frame.take });
         self.output.push(Piece::Static(frame.suffix));
     }
+}
+
+/// Fills `buffer` from `offset` on, as far as the file goes and can be read.
+fn read_at_most(file: &File, buffer: &mut [u8], offset: u64) -> usize {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                log::error!(error:%, offset; "cannot read the file of a response");
+                break;
+            }
+        }
+    }
+    filled
 }
 
 /// A full socket took nothing; anything else that went wrong means that the client is away.

@@ -4,6 +4,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests panic; clippy spares only #[test] functions")]
 
+/// The loop runs the app.
+#[allow(dead_code, reason = "for the harness")]
+const THREADS: usize = 0;
+
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "serve/client.rs"]
 mod client;
@@ -15,8 +19,10 @@ use std::alloc::System;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use ironhorn_http::forwarded::ClientFrom;
 use ironhorn_unix::{
-    Address, BindOptions, Board, Listener, Local, Received, Signals, ToMaster, ToWorker, channel,
+    Address, BindOptions, Board, Listener, Local, PeerPattern, Received, Signals, ToMaster,
+    ToWorker, channel,
 };
 use ironhorn_worker::{
     Application, Body, Chunks, Context, Entrance, Exchange, Failed, Left, Protocol, Reply, Request,
@@ -29,6 +35,10 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const REQUEST: &[u8] = b"GET /path?query HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\
                          User-Agent: a client\r\nCookie: a=b; c=d\r\n\r\n";
+
+/// The same as a proxy passes it on.
+const PROXIED: &[u8] = b"GET /path?query HTTP/1.1\r\nHost: localhost\r\n\
+                         X-Forwarded-For: 192.0.2.7, 203.0.113.9\r\nX-Forwarded-Proto: https\r\n\r\n";
 
 /// An app that allocates nothing itself.
 struct Hello;
@@ -75,9 +85,12 @@ fn a_small_request_allocates_nothing() {
     let Local::Inet(local) = *listener.local() else { panic!("{:?}", listener.local()) };
     let (master, channel) = channel().unwrap();
     let slot = Board::new(1).unwrap().slot(1);
+    let mut options = harness::Setup::new().options;
+    options.trust.forwarders = ["127.0.0.1".parse::<PeerPattern>().unwrap()].into_iter().collect();
+    options.trust.policy.client = ClientFrom::Untrusted;
     let worker = std::thread::spawn(move || {
         let context = Context {
-            options: harness::Setup::new().options,
+            options,
             entrances: vec![Entrance { listener: listener.into(), protocol: Protocol::Http }],
             channel,
             signals: &mut Signals::install(&[]).unwrap(),
@@ -97,10 +110,12 @@ fn a_small_request_allocates_nothing() {
 
     let mut answer = [0; 1024];
     let mut exchange = || {
-        client.write_all(REQUEST).unwrap();
-        let mut length = 0;
-        while !answer[..length].ends_with(b"Hello, world!\n") {
-            length += client.read(&mut answer[length..]).unwrap();
+        for request in [REQUEST, PROXIED] {
+            client.write_all(request).unwrap();
+            let mut length = 0;
+            while !answer[..length].ends_with(b"Hello, world!\n") {
+                length += client.read(&mut answer[length..]).unwrap();
+            }
         }
     };
     // The first ones make room for all that follow.

@@ -4,6 +4,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests panic; clippy spares only #[test] functions")]
 
+/// The loop runs the app.
+#[allow(dead_code, reason = "for the harness")]
+const THREADS: usize = 0;
+
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "serve/client.rs"]
 mod client;
@@ -23,7 +27,7 @@ use harness::{Closes, Server, Setup, head, ok};
 /// Has the worker examine itself, as the master does with one that is stuck.
 #[track_caller]
 fn expire(server: &Server, busy_since: Monotonic) {
-    server.slot.ask_to_expire(busy_since);
+    server.slot.lane(0).ask_to_expire(busy_since);
     examine(Pid::this()).unwrap();
     server.wait_until("it has answered", || {
         server.master().receive().unwrap() == Received::Message(ToMaster::Examined)
@@ -34,8 +38,8 @@ fn expire(server: &Server, busy_since: Monotonic) {
 #[track_caller]
 fn ask(server: &Server, client: &mut Client, request: &str, behind: &str) -> Monotonic {
     client.send(format!("{request} HTTP/1.1\r\nHost: a\r\n\r\n{behind}"));
-    server.wait_until("the app is called", || server.slot.read().request == request);
-    server.slot.read().busy_since.unwrap()
+    server.wait_until("the app is called", || server.request() == request);
+    server.slot.lane(0).read().unwrap().busy_since
 }
 
 #[test]
@@ -80,7 +84,7 @@ fn a_client_gets_one_answer() {
         let behind = "GET /behind HTTP/1.1\r\nHost: a\r\n\r\n";
         let since = ask(&server, &mut client, &format!("GET {target}"), behind);
         expire(&server, since);
-        assert!(server.slot.read().expired);
+        assert!(server.slot.lane(0).is_expired());
         if target == "/interim" {
             assert_eq!(client.response().status, 103);
         }
@@ -106,7 +110,7 @@ fn a_client_gets_one_answer() {
         let mut client = server.connect();
         let since = ask(&server, &mut client, &format!("GET {target}"), "");
         expire(&server, Monotonic::from_nanos(since.as_nanos() + wrong));
-        assert!(!server.slot.read().expired);
+        assert!(!server.slot.lane(0).is_expired());
         meets.send(()).unwrap();
         let response = client.response();
         assert_eq!((response.status, response.text()), (200, answer));

@@ -4,6 +4,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests panic; clippy spares only #[test] functions")]
 
+/// The loop runs the app.
+#[allow(dead_code, reason = "for the harness")]
+const THREADS: usize = 0;
+
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "serve/client.rs"]
 mod client;

@@ -7,11 +7,11 @@ use ironhorn_unix::{Address, AddressError};
 
 use super::Kind;
 
-/// A place to listen at: `PROTOCOL://ADDRESS`, or an address alone for HTTP.
+/// A place to listen at: `PROTOCOL://ADDRESS`, or an address alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Bind {
-    /// What is spoken there.
-    pub protocol: Protocol,
+    /// What is spoken there; none: what the setting `protocol` says.
+    pub protocol: Option<Protocol>,
     /// Where it is.
     pub address: Address,
 }
@@ -22,15 +22,26 @@ pub enum Protocol {
     /// HTTP/1.1.
     #[default]
     Http,
+    /// HTTP/1.1 in TLS.
+    Https,
+    /// HTTP/1.1, where every request is told to come back over HTTPS.
+    Redirect,
+    /// The uwsgi protocol.
+    Uwsgi,
 }
 
-/// Each protocol with what is written before the address.
-const PREFIXES: &[(&str, Protocol)] = &[("http://", Protocol::Http)];
+/// Each protocol by its name, which `://` follows before an address.
+const PROTOCOLS: [(&str, Protocol); 4] = [
+    ("http", Protocol::Http),
+    ("https", Protocol::Https),
+    ("redirect", Protocol::Redirect),
+    ("uwsgi", Protocol::Uwsgi),
+];
 
 impl Bind {
-    /// HTTP at `address`.
-    pub fn http(address: Address) -> Self {
-        Self { protocol: Protocol::Http, address }
+    /// An address alone.
+    pub fn at(address: Address) -> Self {
+        Self { protocol: None, address }
     }
 }
 
@@ -38,19 +49,24 @@ impl FromStr for Bind {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let (protocol, address) = PREFIXES
-            .iter()
-            .find_map(|&(prefix, protocol)| Some((protocol, text.strip_prefix(prefix)?)))
-            .unwrap_or((Protocol::Http, text));
-        Ok(Self { protocol, address: address.parse()? })
+        let named = PROTOCOLS.into_iter().find_map(|(name, protocol)| {
+            Some((protocol, text.strip_prefix(name)?.strip_prefix("://")?))
+        });
+        match named {
+            Some((protocol, address)) => {
+                Ok(Self { protocol: Some(protocol), address: address.parse()? })
+            }
+            None => Ok(Self::at(text.parse()?)),
+        }
     }
 }
 
 impl fmt::Display for Bind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.protocol != Protocol::default() {
-            let prefix = PREFIXES.iter().find(|&&(_, protocol)| protocol == self.protocol);
-            f.write_str(prefix.map_or("", |&(prefix, _)| prefix))?;
+        let name =
+            |&(name, protocol): &(_, Protocol)| (Some(protocol) == self.protocol).then_some(name);
+        if let Some(name) = PROTOCOLS.iter().find_map(name) {
+            write!(f, "{name}://")?;
         }
         self.address.fmt(f)
     }
@@ -63,12 +79,28 @@ impl Kind for Listen {
     type Value = Bind;
 
     fn parse(&self, text: &str) -> Option<Bind> {
-        text.parse().ok()
+        let bind: Bind = text.parse().ok()?;
+        // A unix socket has no port that anybody could have meant.
+        let is_tcp = matches!(bind.address, Address::Tcp { .. } | Address::Fd(_));
+        (is_tcp || bind.protocol != Some(Protocol::Redirect)).then_some(bind)
     }
 
     fn allowed(&self) -> String {
         "HOST:PORT, [V6]:PORT, unix:PATH, unix:@NAME or fd://N".to_owned()
     }
+
+    fn prefixes(&self) -> Option<Prefixes> {
+        Some(Prefixes { what: "protocol", names: &["http", "https", "redirect", "uwsgi"] })
+    }
+}
+
+/// What may stand before a text, with `://` between them; in YAML, `NAME: TEXT` says the same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Prefixes {
+    /// What they are, one by one.
+    pub(crate) what: &'static str,
+    /// All there are.
+    pub(crate) names: &'static [&'static str],
 }
 
 #[cfg(test)]
@@ -76,12 +108,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_alone_is_http() {
-        for text in ["[::1]:80", "http://[::1]:80"] {
+    fn an_address_may_be_alone_or_follow_its_protocol() {
+        let address: Address = "[::1]:80".parse().unwrap();
+        for (text, protocol) in [
+            ("[::1]:80", None),
+            ("http://[::1]:80", Some(Protocol::Http)),
+            ("https://[::1]:80", Some(Protocol::Https)),
+            ("redirect://[::1]:80", Some(Protocol::Redirect)),
+            ("uwsgi://[::1]:80", Some(Protocol::Uwsgi)),
+        ] {
             let bind: Bind = text.parse().unwrap();
-            assert_eq!(bind, Bind::http("[::1]:80".parse().unwrap()), "{text}");
-            assert_eq!(bind.to_string(), "[::1]:80");
+            assert_eq!(bind, Bind { protocol, address: address.clone() }, "{text}");
+            assert_eq!(bind.to_string(), text);
+        }
+        for (text, address) in [
+            ("uwsgi://unix:/run/app.sock", Address::Unix("/run/app.sock".into())),
+            ("uwsgi://unix:@app", Address::Abstract(b"app".to_vec())),
+            ("uwsgi://fd://3", Address::Fd(3)),
+        ] {
+            assert_eq!(text.parse::<Bind>().unwrap().address, address);
         }
         assert_eq!("http://".parse::<Bind>(), Err(AddressError::Empty));
+        assert_eq!("uwsgi://".parse::<Bind>(), Err(AddressError::Empty));
+        assert!("scgi://[::1]:80".parse::<Bind>().is_err());
+    }
+
+    #[test]
+    fn every_protocol_may_be_a_prefix() {
+        assert_eq!(Listen.prefixes().unwrap().names, PROTOCOLS.map(|(name, _)| name));
+    }
+
+    #[test]
+    fn only_a_port_is_redirected_from() {
+        assert!(Listen.parse("https://unix:/run/app").is_some());
+        assert!(Listen.parse("redirect://:80").is_some());
+        assert!(Listen.parse("redirect://fd://3").is_some());
+        assert_eq!(Listen.parse("redirect://unix:/run/app"), None);
     }
 }

@@ -5,17 +5,23 @@
 
 mod bind;
 mod number;
+mod route;
 mod text;
+mod tls;
+mod trust;
 
-pub(crate) use bind::Listen;
 pub use bind::{Bind, Protocol};
-pub(crate) use number::{
-    Bytes, Octal, Seconds, SecondsOrOff, Threads, Whole, WholeOrOff, WorkerCount,
-};
+pub(crate) use bind::{Listen, Prefixes};
+pub(crate) use number::{Bytes, Octal, Seconds, SecondsOrOff, Whole, WholeOrOff, WorkerCount};
+pub(crate) use route::{CacheRule, FileName, Mount, Routes, StaticMap};
 pub(crate) use text::{
     AccessFormat, Choice, ControlSocket, FilePath, Flag, Log, Pair, Text, UrlPath,
 };
-pub use text::{AccessLogFormat, Control, HeaderMap, LogFile, LogFormat, LogLevel};
+pub use text::{AccessLogFormat, Control, HeaderMap, LogFile, LogFormat, LogLevel, Symlinks};
+pub(crate) use tls::{Certificate, Suite};
+pub use tls::{CertificateFiles, CipherSuite, ClientCertificates, TlsVersion};
+pub(crate) use trust::{FieldName, Forwarding, Peers};
+pub use trust::{ForwardedFor, ProxyProtocol};
 
 /// How one text is read.
 pub(crate) trait Kind {
@@ -26,6 +32,11 @@ pub(crate) trait Kind {
 
     /// What is allowed, to follow "expected".
     fn allowed(&self) -> String;
+
+    /// What may stand before it.
+    fn prefixes(&self) -> Option<Prefixes> {
+        None
+    }
 }
 
 /// What a value looks like in each source.
@@ -40,7 +51,20 @@ pub(crate) enum Form {
     /// A list; in one text, items are separated by one of these.
     List(&'static [char]),
     /// A list of NAME=VALUE, in YAML also a mapping; in one text, items are words as in a shell.
-    Pairs,
+    Pairs(&'static Pairing),
+}
+
+/// What pairs are called in messages.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Pairing {
+    /// A pair as it is written, such as "NAME=VALUE".
+    pub pair: &'static str,
+    /// What stands before the equals sign, such as "the name of a variable".
+    pub name: &'static str,
+    /// Several of that.
+    pub names: &'static str,
+    /// Several of what stands after it.
+    pub values: &'static str,
 }
 
 impl Form {
@@ -51,7 +75,7 @@ impl Form {
             Form::List(separators) => {
                 text.split(separators).map(|item| item.trim().to_owned()).collect()
             }
-            Form::One | Form::Optional | Form::Switch | Form::Pairs => vec![text.to_owned()],
+            Form::One | Form::Optional | Form::Switch | Form::Pairs(_) => vec![text.to_owned()],
         }
     }
 }
@@ -67,6 +91,11 @@ pub(crate) trait Shape {
 
     /// What is allowed, to follow "expected".
     fn allowed(&self) -> String;
+
+    /// What may stand before each text.
+    fn prefixes(&self) -> Option<Prefixes> {
+        None
+    }
 }
 
 /// Exactly one text.
@@ -156,5 +185,9 @@ impl<K: Kind> Shape for Many<K> {
 
     fn allowed(&self) -> String {
         self.kind.allowed()
+    }
+
+    fn prefixes(&self) -> Option<Prefixes> {
+        self.kind.prefixes()
     }
 }

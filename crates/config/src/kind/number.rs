@@ -74,21 +74,6 @@ impl Kind for WorkerCount {
     }
 }
 
-/// The number of app threads in a worker, of which there is only one so far.
-pub(crate) struct Threads;
-
-impl Kind for Threads {
-    type Value = usize;
-
-    fn parse(&self, text: &str) -> Option<usize> {
-        Whole { min: 1, max: 1 }.parse(text)
-    }
-
-    fn allowed(&self) -> String {
-        "1: more than one thread in a worker is not supported in this version".to_owned()
-    }
-}
-
 /// The shortest time that can be asked for, in seconds; less is a mistake in the unit.
 const SHORTEST: f64 = 0.001;
 

@@ -149,6 +149,17 @@ pub enum HeaderMap {
     Allow,
 }
 
+/// Which symbolic links in the directories of static files are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Symlinks {
+    /// None.
+    Never,
+    /// Those that don't lead out of the directory.
+    Inside,
+    /// All.
+    Follow,
+}
+
 /// The least severe level that is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {

@@ -4,6 +4,17 @@ use ironhorn_unix::{Monotonic, ToWorker};
 
 use crate::report::Report;
 
+/// A request that runs too long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overdue {
+    /// Where it runs.
+    pub lane: usize,
+    /// Which it is: the one that has been busy there since then. Any other is left alone.
+    pub busy_since: Monotonic,
+    /// What to log.
+    pub report: Report,
+}
+
 /// What the supervisor is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -28,15 +39,13 @@ pub enum Action {
         /// Ask it for its stacks first, for the record of its death; it has a moment to answer.
         examine: bool,
     },
-    /// A request runs too long: have its client told 504 and write `report`, with the stacks of
-    /// the worker as soon as they are there.
+    /// Requests of a worker run too long: have their clients told 504 and write their reports, with
+    /// the stacks of the worker as soon as they are there.
     Expire {
         /// The slot.
         nr: usize,
-        /// Which request: the one that has been busy since then. Any other is left alone.
-        busy_since: Monotonic,
-        /// What to log.
-        report: Report,
+        /// Which, at least one.
+        requests: Vec<Overdue>,
     },
     /// Set the flags on the board by which all workers say close, and are unready, while they go on
     /// accepting.

@@ -14,6 +14,7 @@ impl Fleet {
     pub(super) fn forked(&mut self, nr: usize, pid: Pid, now: Monotonic) {
         let Slot::Forking { generation, .. } = self.slots[nr - 1] else { return };
         self.zygote_has_forked(generation, now);
+        self.note_forked(generation);
         let worker = Worker { pid, generation, forked_at: now, lost_at: None, worn: None };
         self.slots[nr - 1] = Slot::Booting { worker };
         if !self.boots(generation) {
@@ -27,10 +28,9 @@ impl Fleet {
     /// Never the end of the server: whatever was lacking (EAGAIN, ENOMEM in fork(2)) may come
     /// back, and meanwhile the others serve.
     pub(super) fn fork_failed(&mut self, nr: usize, error: String, now: Monotonic) {
-        if !matches!(self.slots[nr - 1], Slot::Forking { .. }) {
-            return;
-        }
+        let Slot::Forking { generation, .. } = self.slots[nr - 1] else { return };
         self.slots[nr - 1] = Slot::Empty { owed: Some(now) };
+        self.note_unforkable(generation, &error, now);
         // The first delay is none, for workers that have lived; here one more try at once is
         // pointless.
         let waiting = self.forks.waits_until(now).is_some();

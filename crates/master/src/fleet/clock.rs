@@ -35,6 +35,8 @@ impl Fleet {
             .chain(self.respawn_at(now))
             .chain(self.zygote_deadline(now))
             .chain(self.recycle_deadline(now))
+            .chain(self.proof_at())
+            .chain(self.forkable_by())
             .min()
             .map(|deadline| deadline.max(now))
     }
@@ -59,6 +61,7 @@ impl Fleet {
     pub(super) fn woke(&mut self, board: &[Glance], now: Monotonic) {
         self.enforce_stop(now);
         self.enforce_zygotes(now);
+        self.enforce_forkable(now);
         for nr in 1..=self.slots.len() {
             self.enforce_channel(nr, now);
             self.enforce_retirement(nr, now);

@@ -1,6 +1,6 @@
 //! What can happen to a fleet.
 
-use ironhorn_unix::{Exit, Monotonic, Pid};
+use ironhorn_unix::{Exit, Monotonic, Pid, Running};
 
 use crate::{Options, command::Command};
 
@@ -28,7 +28,8 @@ pub enum Event {
         /// The slot.
         nr: usize,
     },
-    /// A worker that was to be killed while it booted serves already: it was not killed.
+    /// A worker that was to be killed while it booted serves already: it was not killed. Told once
+    /// of a worker.
     Serves {
         /// The slot.
         nr: usize,
@@ -128,12 +129,9 @@ pub struct Glance {
     pub nr: usize,
     /// Its last sign of life.
     pub heartbeat: Monotonic,
-    /// Since when its oldest request has made no progress.
-    pub busy_since: Option<Monotonic>,
-    /// Until when that request was given time by itself, if it was.
-    pub extended_until: Option<Monotonic>,
-    /// Whether the client of that request was told 504 in its stead.
-    pub expired: bool,
-    /// That request: "GET /path".
-    pub request: String,
+    /// How many lanes it has. With more than one its loop turns while the app runs.
+    pub lanes: usize,
+    /// The requests that the app runs. Those have a name that [can be
+    /// overdue](super::Fleet::can_be_overdue).
+    pub running: Vec<Running>,
 }

@@ -20,7 +20,7 @@ impl Fleet {
             Slot::Ready { worker, check_at, .. } => (worker, check_at),
             _ => return,
         };
-        let retirement = Retirement { reason: Reason::Asked, since: now, expired: None };
+        let retirement = Retirement { reason: Reason::Asked, since: now };
         self.slots[nr - 1] = Slot::Retiring { worker, retirement, check_at };
         self.at_once += 1;
         let who = self.who(nr, &worker);
@@ -45,6 +45,7 @@ impl Fleet {
     ) {
         let slot = self.slots[nr - 1];
         let Some(&worker) = slot.worker() else { return };
+        self.expired.retain(|expired| expired.nr != nr);
         let reason = reason(&slot, exit, out_of_memory);
         let owed = matches!(slot, Slot::Booting { .. } | Slot::Ready { .. });
         self.slots[nr - 1] = Slot::Empty { owed: owed.then_some(now) };

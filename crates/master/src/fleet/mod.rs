@@ -53,9 +53,10 @@ use crate::{
 
 use generation::Generation;
 use recycle::Recycling;
+use timeout::Expired;
 use upgrade::Upgrade;
 
-pub use action::Action;
+pub use action::{Action, Overdue};
 pub use event::{Event, Glance};
 pub use state::State;
 
@@ -85,6 +86,12 @@ struct Reload {
     since: Monotonic,
     /// The number of workers to go back to.
     fallback: usize,
+    /// Whether a worker of the new generation has lived for long enough to be relied on.
+    proven: bool,
+    /// Whether there is nobody whom the new ones could displace: all had been sent away.
+    unopposed: bool,
+    /// Since when nothing of the new generation could be forked, and what the kernel says.
+    unforkable: Option<(Monotonic, String)>,
 }
 
 /// All workers, and what is to become of them.
@@ -107,6 +114,8 @@ pub struct Fleet {
     /// The workers were told to leave, and none is forked until a reload.
     retired: bool,
     recycling: Recycling,
+    /// The requests that were expired and that still ran when their workers were looked at last.
+    expired: Vec<Expired>,
     upgrade: Upgrade,
     forks: Backoff,
     /// Deaths that are replaced whatever the back-off says: asked for, or after a healthy life.
@@ -137,6 +146,7 @@ impl Fleet {
             failed: None,
             retired: false,
             recycling: Recycling::default(),
+            expired: Vec::new(),
             upgrade: Upgrade::default(),
             forks: Backoff::default(),
             at_once: 0,
@@ -245,7 +255,7 @@ impl Fleet {
     /// Asks a ready worker to leave while others serve.
     fn retire(&mut self, nr: usize, reason: Reason, now: Monotonic) {
         let Slot::Ready { worker, check_at, .. } = self.slots[nr - 1] else { return };
-        let retirement = Retirement { reason, since: now, expired: None };
+        let retirement = Retirement { reason, since: now };
         self.slots[nr - 1] = Slot::Retiring { worker, retirement, check_at };
         let message =
             if self.has_heirs(worker.generation) { ToWorker::Retire } else { ToWorker::RetireLast };

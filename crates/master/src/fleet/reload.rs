@@ -4,24 +4,27 @@
 //!  HUP ─► settings ─ wrong ─► "reload failed", nothing changes
 //!            │
 //!            ▼
-//!   boot one of the new ──► ready ──► retire one of the old ──┐
-//!            ▲                                                │
-//!            └──────────── until all are new ─────────────────┘──► "reloaded"
-//!            │ does not boot, or dies at once
-//!            ▼
+//!   boot one of the new ──► ready ──► alive a second later ──► retire one of the old ──┐
+//!            ▲                                                                         │
+//!            │                                    boot the next, ready ◄───────────────┤
+//!            │ does not boot, or dies at once                                          │
+//!            ▼                                                 until all are new ──► "reloaded"
 //!   "reload failed": the new ones that boot go, the old generation is at full strength
 //! ```
 //!
 //! Nothing here waits: a reload is a goal that each reconciliation comes nearer to. Those who
-//! retire are not waited for. While the new generation has not shown that it boots, what dies is
-//! replaced by the serving one; afterwards by the new one.
+//! retire are not waited for. Until one of the new generation has lived for [`HEALTHY`], the new ones
+//! are as many as [`Options::reload_surge`] and displace nobody, and what dies is replaced by the
+//! serving generation; from then on by the new one. So code that dies as soon as it serves takes
+//! none of the workers away that are known to live.
 
 use ironhorn_unix::Monotonic;
 
-use super::{Action, Fleet, Generation, Phase, Reload};
+use super::{Action, Fleet, Generation, Phase, Reload, limit, upgrade::Upgrade};
 use crate::{
     Options,
     report::{Reason, Report},
+    respawn::HEALTHY,
     slot::Slot,
 };
 
@@ -32,7 +35,7 @@ struct Progress {
     new_coming: usize,
     /// How many of the new generation may be on their way now.
     new_allowed: usize,
-    /// All who serve, and the old ones who will.
+    /// All who serve and count, and the old ones who will: new ones count once they are proven.
     ready: usize,
     steady: usize,
     /// How many old ones are missing to full strength.
@@ -109,6 +112,8 @@ impl Fleet {
         // What TTIN and TTOU have made of the number of workers stays, unless the setting changed.
         let unchanged = self.options(self.serving).workers == new.options.workers;
         self.target = if unchanged { fallback } else { new.options.workers };
+        // Where somebody edits and looks, an edit is not kept waiting.
+        let proven = new.options.keep_trying;
         self.generations.push(new);
         if matches!(self.phase, Phase::Starting | Phase::Waiting) {
             self.phase = Phase::Starting;
@@ -121,27 +126,87 @@ impl Fleet {
         if let Some(superseded) = superseded {
             self.kill_booting(|nr| nr == superseded.generation);
         }
-        self.reload = Some(Reload { generation, since: now, fallback });
+        let (since, unopposed, unforkable) = (now, self.retired, None);
+        self.reload = Some(Reload { generation, since, fallback, proven, unopposed, unforkable });
     }
 
     /// Gives a reload up: the serving generation goes on at full strength.
     pub(super) fn abandon_reload(&mut self, reason: String) {
         let Some(Reload { generation, fallback, .. }) = self.reload.take() else { return };
         self.target = fallback;
-        self.retired = false;
+        self.retired &= self.is_better_retired();
         self.kill_booting(|nr| nr == generation);
         self.failed = Some(reason.clone());
-        let mixed = self.count(|slot| slot.is_ready() && slot.generation() == Some(generation));
+        let is_new = |slot: &Slot| slot.generation() == Some(generation);
+        let new = self.count(|slot| slot.is_ready() && is_new(slot));
+        // Those who are too many go before the old ones.
+        let surplus = self.count(Slot::is_ready).saturating_sub(self.wanted());
+        let mixed = new.saturating_sub(surplus);
         let serving = self.serving;
         self.report(Report::ReloadFailed { generation, reason, serving, mixed });
     }
 
+    /// Whether workers that were sent away, for a new master that serves in their place, would
+    /// only crash: without a zygote, they run what is on the disk too.
+    fn is_better_retired(&self) -> bool {
+        let preloaded = self.options(self.serving).preload;
+        matches!(self.upgrade, Upgrade::To(_)) && !preloaded
+    }
+
+    /// When one of the new generation will have lived for long enough, if one serves.
+    pub(super) fn proof_at(&self) -> Option<Monotonic> {
+        let reload = self.reload.as_ref().filter(|reload| !reload.proven)?;
+        let is_new = |slot: &&Slot| slot.generation() == Some(reload.generation);
+        let since = self.slots.iter().filter(is_new).filter_map(Slot::ready_since).min()?;
+        Some(since + HEALTHY)
+    }
+
+    /// Nothing could be forked: if it is of the new generation, the time for that runs.
+    pub(super) fn note_unforkable(&mut self, generation: u32, error: &str, now: Monotonic) {
+        if let Some(reload) = self.reload.as_mut().filter(|it| it.generation == generation) {
+            let since = reload.unforkable.take().map_or(now, |(since, _)| since);
+            reload.unforkable = Some((since, error.to_owned()));
+        }
+    }
+
+    pub(super) fn note_forked(&mut self, generation: u32) {
+        if let Some(reload) = self.reload.as_mut().filter(|it| it.generation == generation) {
+            reload.unforkable = None;
+        }
+    }
+
+    /// By when something of the new generation must have been forked, if that fails.
+    pub(super) fn forkable_by(&self) -> Option<Monotonic> {
+        let reload = self.reload.as_ref()?;
+        let (since, _) = reload.unforkable.as_ref()?;
+        let boot_timeout = limit(self.options(reload.generation).boot_timeout)?;
+        Some(self.guard.timed_from(*since) + boot_timeout)
+    }
+
+    /// A reload that can't fork is one that doesn't boot.
+    pub(super) fn enforce_forkable(&mut self, now: Monotonic) {
+        if self.forkable_by().is_some_and(|deadline| now >= deadline)
+            && let Some((_, error)) = self.reload.as_mut().and_then(|it| it.unforkable.take())
+        {
+            self.abandon_reload(format!("nothing can be forked: {error}"));
+        }
+    }
+
     /// Retires old workers as far as new ones serve.
     pub(super) fn advance_reload(&mut self, now: Monotonic) {
+        let proven = self.proof_at().is_some_and(|at| at <= now);
+        let opposed = self.slots.iter().any(|slot| {
+            let serves = slot.is_ready() || slot.is_coming();
+            serves && !slot.generation().is_some_and(|nr| self.is_reloading_to(nr))
+        });
+        if let Some(reload) = &mut self.reload {
+            reload.proven |= proven;
+            reload.unopposed &= !opposed;
+        }
         loop {
-            let Some(Reload { generation, since, .. }) = self.reload else { return };
+            let Some(Reload { generation, since, proven, .. }) = self.reload else { return };
             let Some(progress) = self.progress() else { return };
-            if progress.new_ready >= self.target {
+            if progress.new_ready >= self.target && proven {
                 return self.complete_reload(generation, since, now);
             }
             let old = (progress.steady > progress.strength)
@@ -151,7 +216,8 @@ impl Fleet {
             if let Some(nr) = old.flatten().or(new.flatten()) {
                 self.kill(nr, Reason::Asked);
             } else if progress.ready > progress.strength
-                && let Some(nr) = self.oldest(|nr| nr != generation)
+                // Without any old one, there are to be fewer than there were a moment ago.
+                && let Some(nr) = self.oldest(|nr| nr != generation).or_else(|| self.oldest(|_| true))
             {
                 self.retire(nr, Reason::Asked, now);
             } else {
@@ -179,8 +245,9 @@ impl Fleet {
         };
         let new = progress.new_allowed.saturating_sub(progress.new_coming);
         // Whom an operator has sent away stays away, unless the reload fails.
-        let proven = progress.new_ready > 0 || self.retired;
-        let old = if proven { 0 } else { progress.missing };
+        let counts = reload.proven || reload.unopposed;
+        let replaced = counts && progress.new_ready > 0 || self.retired;
+        let old = if replaced { 0 } else { progress.missing };
         vec![(self.serving, old), (reload.generation, new)]
     }
 
@@ -189,12 +256,17 @@ impl Fleet {
         let is_new = |slot: &Slot| slot.generation() == Some(reload.generation);
         let new_ready = self.count(|slot| slot.is_ready() && is_new(slot));
         let new_coming = self.count(|slot| slot.is_coming() && is_new(slot));
-        let ready = self.count(Slot::is_ready);
+        let counts = reload.proven || reload.unopposed;
+        let ready = self.count(|slot| slot.is_ready() && (counts || !is_new(slot)));
         let is_old = |slot: &Slot| slot.generation() == Some(self.serving);
         let steady = ready + self.count(|slot| slot.is_coming() && is_old(slot));
         let missing = reload.fallback.saturating_sub(steady);
-        let replacing = if new_ready == 0 { 0 } else { missing };
-        let new_allowed = (self.surge() + replacing).min(self.target.saturating_sub(new_ready));
+        let surge = match new_ready {
+            0 => self.surge(),
+            _ if counts => self.surge() + missing,
+            _ => self.surge().saturating_sub(new_ready),
+        };
+        let new_allowed = surge.min(self.target.saturating_sub(new_ready));
         let strength = self.target.max(reload.fallback);
         Some(Progress { new_ready, new_coming, new_allowed, ready, steady, missing, strength })
     }
@@ -233,13 +305,17 @@ mod tests {
         fleet.fork_all();
         fleet.assert_told(&[]);
         fleet.ready(3);
+        fleet.pass(HEALTHY - Duration::from_millis(1));
+        fleet.assert_told(&[]);
+        fleet.assert_forked(&[]);
+        fleet.pass(Duration::from_millis(1));
         fleet.assert_told(&[(1, ToWorker::Retire)]);
         fleet.assert_forked(&[4]);
         fleet.fork_all();
         fleet.ready(4);
         fleet.assert_told(&[(2, ToWorker::Retire)]);
         fleet.assert_forked(&[]);
-        assert!(fleet.said(&Report::Reloaded { generation: 2, after: Duration::ZERO }));
+        assert!(fleet.said(&Report::Reloaded { generation: 2, after: HEALTHY }));
         assert_eq!(fleet.fleet.serving(), 2);
         fleet.exit(1, Exit::Code(0));
         assert!(!fleet.did(&Action::DropGeneration { generation: 1 }));
@@ -253,6 +329,9 @@ mod tests {
         fleet.reload(Options { reload_surge: 2, ..options(3) });
         fleet.assert_forked(&[4, 5]);
         fleet.boot_all();
+        fleet.assert_told(&[]);
+        fleet.assert_forked(&[]);
+        fleet.prove();
         fleet.assert_told(&[(1, ToWorker::Retire), (2, ToWorker::Retire)]);
         fleet.assert_forked(&[6]);
     }
@@ -262,6 +341,7 @@ mod tests {
         let mut fleet = Scenario::serving(2);
         fleet.reload_elsewhere(options(2));
         fleet.boot_all();
+        fleet.prove();
         fleet.boot_all();
         fleet.assert_told(&[(1, ToWorker::Retire), (2, ToWorker::RetireLast)]);
     }
@@ -322,11 +402,96 @@ mod tests {
         let mut fleet = Scenario::serving(2);
         fleet.reload(options(2));
         fleet.boot_all();
-        fleet.fork_all();
+        fleet.pass(HEALTHY - Duration::from_millis(1));
         fleet.exit(3, Exit::Code(1));
         assert!(fleet.reload_failed());
-        fleet.assert_killed(&[4]);
-        assert_eq!(fleet.coming(), [(3, 1)]);
+        fleet.assert_told(&[]);
+        fleet.assert_forked(&[]);
+        assert_eq!(fleet.generations_ready(), [1, 1]);
+    }
+
+    #[test]
+    fn nobody_goes_for_new_ones_that_all_die_at_once() {
+        let mut fleet = Scenario::serving(2);
+        fleet.reload(Options { reload_surge: 3, ..options(2) });
+        fleet.boot_all();
+        assert_eq!(fleet.generations_ready(), [1, 1, 2, 2]);
+        fleet.exit(3, Exit::Code(1));
+        let reason = "worker 3 died soon after boot: exit code 1".to_owned();
+        assert!(fleet.said(&Report::ReloadFailed { generation: 2, reason, serving: 1, mixed: 0 }));
+        fleet.assert_told(&[(4, ToWorker::RetireLast)]);
+        fleet.exit(4, Exit::Code(1));
+        fleet.prove();
+        fleet.assert_told(&[]);
+        assert_eq!(fleet.generations_ready(), [1, 1]);
+    }
+
+    #[test]
+    fn whoever_edits_sees_the_new_code_at_once() {
+        let trying = Options { keep_trying: true, ..options(1) };
+        let mut fleet = Scenario::serving_with(trying.clone());
+        fleet.reload(trying);
+        fleet.boot_all();
+        assert!(fleet.said_reloaded());
+        fleet.assert_told(&[(1, ToWorker::Retire)]);
+    }
+
+    #[test]
+    fn what_was_killed_has_shown_nothing_and_another_is_to_show_it() {
+        let mut fleet = Scenario::serving(1);
+        fleet.reload(options(1));
+        fleet.boot_all();
+        fleet.pass(HEALTHY / 2);
+        fleet.exit(2, Exit::Signal { signal: 9, core_dumped: false });
+        fleet.boot_all();
+        fleet.pass(HEALTHY / 2);
+        assert!(!fleet.said_reloaded());
+        fleet.pass(HEALTHY / 2);
+        assert!(fleet.said_reloaded());
+        fleet.assert_told(&[(1, ToWorker::Retire)]);
+    }
+
+    #[test]
+    fn who_shows_that_the_new_code_lives_goes_first_when_there_is_newer_code() {
+        let mut fleet = Scenario::serving(2);
+        fleet.reload(options(2));
+        fleet.boot_all();
+        fleet.reload(options(2));
+        fleet.assert_told(&[(3, ToWorker::Retire)]);
+        assert_eq!(fleet.generations_ready(), [1, 1]);
+        assert_eq!(fleet.coming(), [(4, 3)]);
+    }
+
+    #[test]
+    fn a_reload_that_cannot_fork_ends_when_its_boot_time_is_over() {
+        let mut fleet = Scenario::serving(2);
+        fleet.reload(options(2));
+        let end = fleet.now + Duration::from_secs(60);
+        while fleet.now < end {
+            assert!(!fleet.reload_failed());
+            for nr in fleet.coming() {
+                fleet.fork_fails(nr.0);
+            }
+            fleet.pass(Duration::from_millis(500));
+        }
+        assert!(fleet.said(&Report::ReloadFailed {
+            generation: 2,
+            reason: "nothing can be forked: no".to_owned(),
+            serving: 1,
+            mixed: 0,
+        }));
+        assert_eq!(fleet.generations_ready(), [1, 1]);
+    }
+
+    #[test]
+    fn a_fork_that_succeeds_gives_the_next_one_its_time() {
+        let mut fleet = Scenario::serving(2);
+        fleet.reload(options(2));
+        fleet.fork_fails(3);
+        fleet.pass(Duration::from_secs(1));
+        fleet.boot_all();
+        fleet.pass(Duration::from_secs(120));
+        assert!(!fleet.reload_failed());
     }
 
     #[test]
@@ -334,6 +499,7 @@ mod tests {
         let mut fleet = Scenario::serving(3);
         fleet.reload(options(3));
         fleet.boot_all();
+        fleet.prove();
         fleet.fork_all();
         fleet.take();
         fleet.exit(5, Exit::Code(3));
@@ -352,6 +518,7 @@ mod tests {
         fleet.reload(options(4));
         assert_eq!(fleet.fleet.target(), 4);
         fleet.boot_all();
+        fleet.prove();
         fleet.fork_all();
         fleet.exit(4, Exit::Code(3));
         assert_eq!(fleet.fleet.target(), 2);
@@ -363,6 +530,7 @@ mod tests {
         let mut fleet = Scenario::serving(4);
         fleet.reload(options(2));
         fleet.boot_all();
+        fleet.prove();
         assert_eq!(fleet.generations_ready(), [1, 1, 1, 2]);
         fleet.boot_all();
         assert_eq!(fleet.generations_ready(), [2, 2]);
@@ -373,12 +541,14 @@ mod tests {
         let mut fleet = Scenario::serving(2);
         fleet.reload(options(2));
         fleet.boot_all();
+        fleet.prove();
         fleet.fork_all();
         fleet.take();
         fleet.reload(options(2));
         fleet.assert_killed(&[4]);
         assert_eq!(fleet.generations_ready(), [1, 2]);
         fleet.boot_all();
+        fleet.prove();
         fleet.boot_all();
         assert_eq!(fleet.generations_ready(), [3, 3]);
     }
@@ -390,6 +560,7 @@ mod tests {
         fleet.command(Command::Reload);
         fleet.refuse("no");
         fleet.boot_all();
+        fleet.prove();
         fleet.boot_all();
         assert_eq!(fleet.generations_ready(), [2, 2]);
     }
@@ -415,6 +586,7 @@ mod tests {
         fleet.exit(1, Exit::Code(1));
         assert_eq!(fleet.coming(), [(1, 1), (4, 2)]);
         fleet.boot_all();
+        fleet.prove();
         fleet.fork_all();
         fleet.exit(2, Exit::Code(1));
         assert!(fleet.coming().iter().all(|(_, generation)| *generation == 2));
@@ -458,6 +630,7 @@ mod tests {
         let mut fleet = Scenario::serving(1);
         fleet.reload(options(1));
         fleet.boot_all();
+        fleet.prove();
         fleet.pass(GRACEFUL);
         fleet.assert_killed(&[1]);
         fleet.bury();

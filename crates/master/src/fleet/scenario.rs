@@ -1,14 +1,18 @@
 //! A fleet in a test: brings it into a state, plays the world around it, asks what it did.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
-use ironhorn_unix::{Exit, Monotonic, Pid, ToWorker};
+use ironhorn_unix::{Exit, Monotonic, Pid, Running, ToWorker};
 
 use super::{Action, Event, Fleet, Glance};
 use crate::{
     Options,
     command::Command,
     report::{Reason, Report, Who},
+    respawn::HEALTHY,
     slot::Slot,
 };
 
@@ -37,8 +41,10 @@ pub(super) struct Scenario {
     pub(super) now: Monotonic,
     actions: Vec<Action>,
     who: HashMap<usize, Who>,
-    busy: HashMap<usize, (Monotonic, String)>,
-    extended: HashMap<usize, Monotonic>,
+    /// By slot and lane.
+    running: BTreeMap<(usize, usize), Running>,
+    /// Of those that have more than one.
+    lanes: HashMap<usize, usize>,
     silent: HashMap<usize, Monotonic>,
     next_pid: i32,
 }
@@ -55,8 +61,8 @@ impl Scenario {
             now: Monotonic::from_nanos(1_000_000_000_000),
             actions: Vec::new(),
             who: HashMap::new(),
-            busy: HashMap::new(),
-            extended: HashMap::new(),
+            running: BTreeMap::new(),
+            lanes: HashMap::new(),
             silent: HashMap::new(),
             next_pid: 100,
         };
@@ -140,9 +146,9 @@ impl Scenario {
     }
 
     pub(super) fn exit_for_want_of_memory(&mut self, nr: usize, exit: Exit, out_of_memory: bool) {
-        self.busy.remove(&nr);
+        self.running.retain(|(of, _), _| *of != nr);
+        self.lanes.remove(&nr);
         self.silent.remove(&nr);
-        self.extended.remove(&nr);
         self.handle(Event::Exited { nr, exit, requests: 0, out_of_memory });
     }
 
@@ -154,12 +160,32 @@ impl Scenario {
     }
 
     pub(super) fn busy(&mut self, nr: usize, request: &str) {
-        self.busy.insert(nr, (self.now, request.to_owned()));
+        self.busy_in(nr, 0, request);
+    }
+
+    /// It runs its app in threads.
+    pub(super) fn threads(&mut self, nr: usize, lanes: usize) {
+        self.lanes.insert(nr, lanes);
+    }
+
+    pub(super) fn busy_in(&mut self, nr: usize, lane: usize, request: &str) {
+        let (busy_since, request) = (self.now, request.to_owned());
+        let running = Running { lane, busy_since, extended_until: None, expired: false, request };
+        self.running.insert((nr, lane), running);
+    }
+
+    pub(super) fn idle_in(&mut self, nr: usize, lane: usize) {
+        self.running.remove(&(nr, lane));
     }
 
     /// Its request says that it is long.
     pub(super) fn extend(&mut self, nr: usize, time: Duration) {
-        self.extended.insert(nr, self.now + time);
+        self.extend_in(nr, 0, time);
+    }
+
+    pub(super) fn extend_in(&mut self, nr: usize, lane: usize, time: Duration) {
+        let running = self.running.get_mut(&(nr, lane)).expect("a request runs there");
+        running.extended_until = Some(self.now + time);
     }
 
     pub(super) fn silence(&mut self, nr: usize) {
@@ -255,6 +281,11 @@ impl Scenario {
         wakes
     }
 
+    /// Whoever serves shows that it lives.
+    pub(super) fn prove(&mut self) {
+        self.pass(HEALTHY);
+    }
+
     /// Time passes, the master sleeps over it.
     pub(super) fn jump(&mut self, time: Duration) {
         self.now = self.now + time;
@@ -283,10 +314,12 @@ impl Scenario {
             .map(|nr| Glance {
                 nr,
                 heartbeat: self.silent.get(&nr).copied().unwrap_or(self.now),
-                busy_since: self.busy.get(&nr).map(|(since, _)| *since),
-                extended_until: self.extended.get(&nr).copied(),
-                expired: false,
-                request: self.busy.get(&nr).map(|(_, request)| request.clone()).unwrap_or_default(),
+                lanes: self.lanes.get(&nr).copied().unwrap_or(1),
+                running: self
+                    .running
+                    .range((nr, 0)..(nr + 1, 0))
+                    .map(|(_, it)| it.clone())
+                    .collect(),
             })
             .collect();
         self.handle(Event::Woke { board });
@@ -322,6 +355,11 @@ impl Scenario {
         self.actions.iter().any(late)
     }
 
+    pub(super) fn said_reloaded(&self) -> bool {
+        let done = |it: &Action| matches!(it, Action::Report(Report::Reloaded { .. }));
+        self.actions.iter().any(done)
+    }
+
     pub(super) fn reload_failed(&self) -> bool {
         let failed =
             |action: &Action| matches!(action, Action::Report(Report::ReloadFailed { .. }));
@@ -338,6 +376,22 @@ impl Scenario {
             })
             .collect();
         assert_eq!(killed, expected);
+    }
+
+    /// Which requests were ended, of what worker: the paths.
+    #[track_caller]
+    pub(super) fn assert_expired_in(&mut self, nr: usize, expected: &[&str]) {
+        let expired = self.actions.extract_if(.., |it| matches!(it, Action::Expire { .. }));
+        let mut paths = Vec::new();
+        for action in expired {
+            let Action::Expire { nr: of, requests } = action else { continue };
+            assert_eq!(of, nr);
+            paths.extend(requests.into_iter().map(|request| match request.report {
+                Report::RequestTimeout { path, .. } => path,
+                report => panic!("{report:?}"),
+            }));
+        }
+        assert_eq!(paths, expected);
     }
 
     /// Whose request was ended.

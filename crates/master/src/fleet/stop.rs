@@ -66,7 +66,7 @@ impl Fleet {
             // Nothing to lose.
             Slot::Booting { .. } => return self.kill(nr, Reason::Asked),
             Slot::Ready { worker, check_at, .. } => {
-                let retirement = Retirement { reason: Reason::Asked, since: now, expired: None };
+                let retirement = Retirement { reason: Reason::Asked, since: now };
                 (worker, retirement, check_at)
             }
             // One who retires has left the kernel's queue to others, who now are leaving too.
@@ -351,6 +351,39 @@ mod tests {
         }
         assert_eq!(fleet.last_reason(), Some(Reason::Asked));
         assert!(fleet.did(&Action::Exit(0)));
+    }
+
+    #[test]
+    fn who_was_spared_has_the_time_of_those_who_serve_and_no_more() {
+        let mut fleet = Scenario::serving(1);
+        fleet.command(Command::Add);
+        fleet.fork_all();
+        fleet.command(TERM);
+        fleet.assert_killed(&[2]);
+        fleet.handle(Event::Serves { nr: 2 });
+        fleet.exit(1, Exit::Code(0));
+        fleet.pass(GRACEFUL);
+        fleet.assert_killed(&[2]);
+        fleet.bury();
+        assert_eq!(fleet.last_reason(), Some(Reason::GracefulTimeout));
+        assert!(fleet.did(&Action::Exit(0)));
+    }
+
+    #[test]
+    fn who_was_spared_after_its_boot_took_too_long_leaves() {
+        let mut fleet = Scenario::serving(1);
+        fleet.reload(options(1));
+        fleet.fork_all();
+        fleet.pass(Duration::from_secs(60));
+        fleet.assert_killed(&[2]);
+        fleet.take();
+        fleet.handle(Event::Serves { nr: 2 });
+        fleet.assert_told(&[(2, ToWorker::RetireLast)]);
+        fleet.pass(GRACEFUL);
+        fleet.assert_killed(&[2]);
+        fleet.bury();
+        fleet.assert_forked(&[]);
+        assert_eq!(fleet.generations_ready(), [1]);
     }
 
     #[test]

@@ -309,10 +309,28 @@ mod tests {
         assert_eq!(fleet.coming().len(), 2);
         fleet.boot_all();
         assert_eq!(fleet.generations_ready(), [2, 2, 2]);
+        fleet.prove();
         assert_eq!(fleet.fleet.state(), State::Serving);
         fleet.pass(Duration::from_secs(5));
         fleet.exit(1, Exit::Code(1));
         assert_eq!(fleet.coming(), [(1, 2)]);
+    }
+
+    #[test]
+    fn fewer_are_brought_back_if_fewer_are_wanted_meanwhile() {
+        let mut fleet = Scenario::serving(4);
+        fleet.command(Command::RetireAll);
+        for nr in [1, 2, 3, 4] {
+            fleet.exit(nr, Exit::Code(0));
+        }
+        fleet.reload(options(4));
+        fleet.boot_all();
+        fleet.boot_all();
+        fleet.take();
+        fleet.command(Command::Scale(2));
+        assert_eq!(fleet.generations_ready(), [2, 2]);
+        fleet.prove();
+        assert!(fleet.said_reloaded());
     }
 
     #[test]

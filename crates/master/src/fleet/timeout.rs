@@ -1,52 +1,65 @@
 //! Requests that run too long, workers that show no life, boots that hang.
 //!
 //! A request that is over its time ends for its client, at once; its worker is replaced at once
-//! and has `graceful_timeout` for whatever else it is serving. A worker that shows no life has
-//! nobody to spare.
+//! and has `graceful_timeout` for whatever else it is serving. Meanwhile each of its other requests
+//! has its own time, and no more. A worker that shows no life has nobody to spare.
+//!
+//! Life is a loop that turns. Where the loop itself runs the app, it doesn't turn as long as a
+//! request runs, whose time is its limit. Where the app has threads of its own, the loop turns
+//! whatever they do: if it doesn't, then nobody is accepted or answered there any more, however
+//! busy the threads are, and however much time their requests have asked for.
 
 use std::time::Duration;
 
-use ironhorn_unix::Monotonic;
+use ironhorn_unix::{Monotonic, Running};
 
-use super::{Action, Fleet, Glance, limit};
+use super::{Action, Fleet, Glance, Overdue, limit};
 use crate::{
     ExitCode,
-    report::{Reason, Report},
+    report::{Reason, Report, Who, thread},
     slot::{Retirement, Slot, Worker},
 };
 
-/// A worker outside a request must show itself within `timeout` and this.
+/// A worker whose loop should turn must show itself within `timeout` and this.
 pub(super) const SILENCE: Duration = Duration::from_secs(5);
 
+/// A request that was expired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Expired {
+    pub(super) nr: usize,
+    lane: usize,
+    busy_since: Monotonic,
+}
+
 impl Fleet {
+    /// Whether a request of worker `nr`, busy since then, can be over its time: it is, unless it has
+    /// asked for more.
+    #[must_use]
+    pub fn can_be_overdue(&self, nr: usize, busy_since: Monotonic, now: Monotonic) -> bool {
+        let timeout = self.generation_of(nr).and_then(|generation| self.timeout(generation));
+        timeout.is_some_and(|timeout| now >= busy_since + timeout)
+    }
+
     /// Looks at a worker that serves.
     pub(super) fn enforce_timeout(&mut self, nr: usize, glance: &Glance, now: Monotonic) {
         let Slot::Ready { worker, since, .. } = self.slots[nr - 1] else { return };
         let Some(timeout) = self.timeout(worker.generation) else { return };
-        let look_at = match glance.busy_since {
-            Some(busy_since) => {
-                let expires_at = self.expires_at(busy_since, glance.extended_until, timeout);
-                if now >= expires_at {
-                    self.at_once += 1;
-                    self.expire(nr, &worker, busy_since, glance, now);
-                    self.retire(nr, Reason::Timeout, now);
-                    return self.remember_expired(nr, busy_since, now + timeout);
-                }
-                expires_at
-            }
-            None => {
-                let alive_at = self.guard.timed_from(glance.heartbeat.max(since));
-                let expires_at = alive_at + timeout + SILENCE;
-                if now >= expires_at {
-                    return self.silent(nr, &worker, glance.heartbeat.max(since), now);
-                }
-                expires_at.min(now + timeout)
-            }
-        };
-        self.slots[nr - 1] = Slot::Ready { worker, since, check_at: Some(look_at) };
+        let look_at = self.expire_overdue(nr, &worker, glance, timeout, now);
+        if self.has_expired(nr) {
+            self.at_once += 1;
+            self.retire(nr, Reason::Timeout, now);
+            return self.look_again(nr, look_at);
+        }
+        let alive_at = glance.heartbeat.max(since);
+        let silent_at = self.guard.timed_from(alive_at) + timeout + SILENCE;
+        if !is_in_app(glance) && now >= silent_at {
+            return self.silent(nr, &worker, alive_at, now);
+        }
+        let silent_at = Some(silent_at).filter(|_| !is_in_app(glance));
+        self.look_again(nr, silent_at.map_or(look_at, |silent_at| silent_at.min(look_at)));
     }
 
-    /// Looks at a worker that leaves: others serve in its place already, so only its request's
+    /// Looks at a worker that leaves: others serve in its place already, so only its requests'
     /// time counts.
     pub(super) fn enforce_timeout_of_leaving(
         &mut self,
@@ -54,65 +67,72 @@ impl Fleet {
         glance: &Glance,
         now: Monotonic,
     ) {
-        let slot = self.slots[nr - 1];
-        let (Slot::Retiring { worker, retirement, .. } | Slot::Stopping { worker, retirement, .. }) =
-            slot
+        let (Slot::Retiring { worker, .. } | Slot::Stopping { worker, .. }) = self.slots[nr - 1]
         else {
             return;
         };
         let Some(timeout) = self.timeout(worker.generation) else { return };
-        let told = glance.expired || retirement.expired == glance.busy_since;
-        let look_at = match glance.busy_since.filter(|_| !told) {
-            Some(busy_since) => {
-                let expires_at = self.expires_at(busy_since, glance.extended_until, timeout);
-                if now >= expires_at {
-                    self.expire(nr, &worker, busy_since, glance, now);
-                    return self.remember_expired(nr, busy_since, now + timeout);
-                }
-                expires_at
-            }
-            None => now + timeout,
-        };
-        if let Slot::Retiring { check_at, .. } | Slot::Stopping { check_at, .. } =
+        let look_at = self.expire_overdue(nr, &worker, glance, timeout, now);
+        let is_late = self.has_expired(nr);
+        if let Slot::Retiring { retirement, .. } | Slot::Stopping { retirement, .. } =
             &mut self.slots[nr - 1]
+            && is_late
         {
-            *check_at = Some(look_at);
+            retirement.reason = Reason::Timeout;
         }
+        self.look_again(nr, look_at);
     }
 
-    fn expires_at(
-        &self,
-        busy_since: Monotonic,
-        extended_until: Option<Monotonic>,
-        timeout: Duration,
-    ) -> Monotonic {
-        let expires_at = self.guard.timed_from(busy_since) + timeout;
-        extended_until.map_or(expires_at, |until| until.max(expires_at))
-    }
-
-    fn expire(
+    /// Expires those requests of a worker that are over their time, each once. When to look again:
+    /// at the next one's time, and no later than a request could be over its own that begins now.
+    fn expire_overdue(
         &mut self,
         nr: usize,
         worker: &Worker,
-        busy_since: Monotonic,
         glance: &Glance,
+        timeout: Duration,
         now: Monotonic,
-    ) {
-        let (method, path) = glance.request.split_once(' ').unwrap_or(("", &glance.request));
-        let (method, path) = (method.to_owned(), path.to_owned());
-        let (who, age) = (self.who(nr, worker), now.since(busy_since));
-        let report = Report::RequestTimeout { who, method, path, age };
-        self.act(Action::Expire { nr, busy_since, report });
+    ) -> Monotonic {
+        self.expired.retain(|it| it.nr != nr || glance.running.iter().any(|of| it.is(nr, of)));
+        let mut look_at = now + timeout;
+        let mut requests = Vec::new();
+        for running in &glance.running {
+            if running.expired || self.expired.iter().any(|it| it.is(nr, running)) {
+                continue;
+            }
+            let expires_at = self.expires_at(running, timeout);
+            if now < expires_at {
+                look_at = look_at.min(expires_at);
+                continue;
+            }
+            let Running { lane, busy_since, .. } = *running;
+            let who = self.who(nr, worker);
+            let report = request_timeout(who, running, glance.lanes, now);
+            requests.push(Overdue { lane, busy_since, report });
+            self.expired.push(Expired { nr, lane, busy_since });
+        }
+        if !requests.is_empty() {
+            self.act(Action::Expire { nr, requests });
+        }
+        look_at
     }
 
-    /// One request is expired once.
-    fn remember_expired(&mut self, nr: usize, busy_since: Monotonic, look_at: Monotonic) {
-        if let Slot::Retiring { retirement, check_at, .. }
-        | Slot::Stopping { retirement, check_at, .. } = &mut self.slots[nr - 1]
+    fn expires_at(&self, running: &Running, timeout: Duration) -> Monotonic {
+        let expires_at = self.guard.timed_from(running.busy_since) + timeout;
+        running.extended_until.map_or(expires_at, |until| until.max(expires_at))
+    }
+
+    /// Whether a request of this worker was expired and has not got on since.
+    fn has_expired(&self, nr: usize) -> bool {
+        self.expired.iter().any(|expired| expired.nr == nr)
+    }
+
+    fn look_again(&mut self, nr: usize, at: Monotonic) {
+        if let Slot::Ready { check_at, .. }
+        | Slot::Retiring { check_at, .. }
+        | Slot::Stopping { check_at, .. } = &mut self.slots[nr - 1]
         {
-            *retirement =
-                Retirement { reason: Reason::Timeout, expired: Some(busy_since), ..*retirement };
-            *check_at = Some(look_at);
+            *check_at = Some(at);
         }
     }
 
@@ -155,6 +175,28 @@ impl Fleet {
     }
 }
 
+impl Expired {
+    fn is(&self, nr: usize, running: &Running) -> bool {
+        (self.nr, self.lane, self.busy_since) == (nr, running.lane, running.busy_since)
+    }
+}
+
+/// Whether a worker shows no sign of life because it runs the app where its loop would turn.
+fn is_in_app(glance: &Glance) -> bool {
+    glance.lanes == 1 && !glance.running.is_empty()
+}
+
+fn request_timeout(who: Who, running: &Running, lanes: usize, now: Monotonic) -> Report {
+    let (method, path) = running.request.split_once(' ').unwrap_or(("", &running.request));
+    Report::RequestTimeout {
+        who,
+        thread: thread(running.lane, lanes),
+        method: method.to_owned(),
+        path: path.to_owned(),
+        age: now.since(running.busy_since),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use ironhorn_unix::{Exit, ToWorker};
@@ -171,7 +213,7 @@ mod tests {
 
     fn timed_out(who: Who, path: &str, age: Duration) -> Report {
         let (method, path) = ("GET".to_owned(), path.to_owned());
-        Report::RequestTimeout { who, method, path, age }
+        Report::RequestTimeout { who, thread: None, method, path, age }
     }
 
     #[test]
@@ -184,7 +226,8 @@ mod tests {
         fleet.assert_expired(&[]);
         fleet.pass(SECOND);
         let report = timed_out(fleet.who(1), "/slow", TIMEOUT);
-        assert!(fleet.did(&Action::Expire { nr: 1, busy_since, report }));
+        let requests = vec![Overdue { lane: 0, busy_since, report }];
+        assert!(fleet.did(&Action::Expire { nr: 1, requests }));
         fleet.assert_told(&[(1, ToWorker::Retire)]);
         fleet.assert_killed(&[]);
         fleet.assert_forked(&[3]);
@@ -315,6 +358,113 @@ mod tests {
         fleet.assert_expired(&[]);
         fleet.pass(SECOND);
         fleet.assert_expired(&[1]);
+    }
+
+    /// However much it has asked for: what is there after it may be stuck.
+    #[test]
+    fn who_comes_after_a_long_request_has_the_timeout() {
+        let mut fleet = Scenario::serving(1);
+        fleet.busy(1, "GET /report");
+        fleet.extend(1, TIMEOUT * 100);
+        fleet.pass(TIMEOUT + SECOND);
+        fleet.busy(1, "GET /slow");
+        fleet.pass(TIMEOUT);
+        fleet.assert_expired_in(1, &["/slow"]);
+    }
+
+    #[test]
+    fn each_request_of_a_worker_has_its_own_time() {
+        let patient = Options { graceful_timeout: TIMEOUT * 10, ..options(2) };
+        let mut fleet = Scenario::serving_with(patient);
+        fleet.threads(1, 8);
+        fleet.busy_in(1, 5, "GET /long");
+        fleet.extend_in(1, 5, TIMEOUT * 3);
+        fleet.busy_in(1, 2, "GET /first");
+        fleet.busy_in(1, 3, "GET /first-too");
+        fleet.pass(SECOND);
+        fleet.busy_in(1, 0, "GET /second");
+        fleet.busy_in(1, 7, "GET /quick");
+        fleet.pass(SECOND);
+        fleet.idle_in(1, 7);
+        fleet.pass(TIMEOUT - SECOND * 3);
+        fleet.assert_expired(&[]);
+        fleet.pass(SECOND);
+        fleet.assert_expired_in(1, &["/first", "/first-too"]);
+        fleet.assert_told(&[(1, ToWorker::Retire)]);
+        fleet.boot_all();
+        fleet.take();
+        fleet.pass(SECOND);
+        fleet.assert_expired_in(1, &["/second"]);
+        // What it still takes while it leaves, and one in a lane that has had its own.
+        fleet.busy_in(1, 2, "GET /third");
+        fleet.pass(TIMEOUT);
+        fleet.assert_expired_in(1, &["/third"]);
+        fleet.pass(TIMEOUT * 2);
+        fleet.assert_expired_in(1, &["/long"]);
+        fleet.assert_told(&[]);
+        fleet.assert_forked(&[]);
+        fleet.exit(1, Exit::Code(0));
+        assert_eq!(fleet.last_reason(), Some(Reason::Timeout));
+    }
+
+    #[test]
+    fn the_record_names_the_thread_where_there_are_several() {
+        let mut fleet = Scenario::serving(2);
+        fleet.threads(1, 4);
+        fleet.busy_in(1, 2, "GET /slow");
+        let busy_since = fleet.now;
+        fleet.pass(TIMEOUT);
+        let (method, path) = ("GET".to_owned(), "/slow".to_owned());
+        let who = fleet.who(1);
+        let report = Report::RequestTimeout { who, thread: Some(3), method, path, age: TIMEOUT };
+        let requests = vec![Overdue { lane: 2, busy_since, report }];
+        assert!(fleet.did(&Action::Expire { nr: 1, requests }));
+    }
+
+    #[test]
+    fn the_successor_in_a_slot_is_not_taken_for_the_one_before() {
+        let mut fleet = Scenario::serving(1);
+        fleet.busy(1, "GET /slow");
+        let busy_since = fleet.now;
+        fleet.pass(TIMEOUT);
+        fleet.assert_expired(&[1]);
+        fleet.exit(1, Exit::Code(0));
+        fleet.boot_all();
+        fleet.exit(2, Exit::Code(1));
+        fleet.fork_all();
+        assert_eq!(fleet.last_forked(), 2);
+        fleet.boot_all();
+        assert!(fleet.fleet.expired.is_empty());
+        assert!(fleet.fleet.can_be_overdue(2, busy_since, fleet.now));
+        assert!(!fleet.fleet.can_be_overdue(2, fleet.now, fleet.now));
+        assert!(!fleet.fleet.can_be_overdue(1, busy_since, fleet.now), "nobody is there");
+    }
+
+    #[test]
+    fn busy_threads_are_no_sign_of_life() {
+        let mut fleet = Scenario::serving(1);
+        fleet.threads(1, 2);
+        fleet.silence(1);
+        fleet.pass(SECOND * 10);
+        fleet.busy_in(1, 1, "GET /long");
+        fleet.extend_in(1, 1, TIMEOUT * 100);
+        fleet.pass(TIMEOUT + SILENCE - SECOND * 11);
+        fleet.assert_killed(&[]);
+        fleet.pass(SECOND);
+        assert!(fleet.did(&Action::Kill { nr: 1, examine: true }));
+        fleet.bury();
+        assert_eq!(fleet.last_reason(), Some(Reason::Silent));
+    }
+
+    #[test]
+    fn a_loop_that_runs_the_app_need_not_turn() {
+        let mut fleet = Scenario::serving(1);
+        fleet.silence(1);
+        fleet.busy(1, "GET /long");
+        fleet.extend(1, TIMEOUT * 100);
+        fleet.pass(TIMEOUT * 50);
+        fleet.assert_killed(&[]);
+        fleet.assert_expired(&[]);
     }
 
     #[test]

@@ -67,8 +67,10 @@ impl Fleet {
 mod tests {
     use std::time::Duration;
 
+    use ironhorn_unix::ToWorker;
+
     use super::super::{
-        Event,
+        Event, State,
         scenario::{Scenario, options},
     };
     use super::*;
@@ -101,6 +103,67 @@ mod tests {
         fleet.handle(Event::UpgradeExited { exit: Exit::Code(0) });
         fleet.boot_all();
         assert_eq!(fleet.generations_ready(), [1, 1]);
+    }
+
+    #[test]
+    fn workers_that_would_crash_stay_away_while_the_new_master_serves() {
+        let mut fleet = upgrading();
+        fleet.command(Command::RetireAll);
+        fleet.exit(1, Exit::Code(0));
+        fleet.exit(2, Exit::Code(0));
+        fleet.reload(options(2));
+        fleet.fork_all();
+        fleet.exit(1, Exit::Code(3));
+        assert!(fleet.reload_failed());
+        assert_eq!(fleet.fleet.state(), State::Retired);
+        assert_eq!(fleet.coming(), []);
+        fleet.handle(Event::UpgradeExited { exit: Exit::Code(0) });
+        assert_eq!(fleet.coming(), [(1, 1), (2, 1)]);
+    }
+
+    #[test]
+    fn a_reload_that_brings_them_back_goes_on_when_the_new_master_is_gone() {
+        let mut fleet = upgrading();
+        fleet.command(Command::RetireAll);
+        fleet.exit(1, Exit::Code(0));
+        fleet.exit(2, Exit::Code(0));
+        fleet.reload(options(2));
+        fleet.boot_all();
+        fleet.boot_all();
+        fleet.handle(Event::UpgradeExited { exit: Exit::Code(0) });
+        fleet.assert_forked(&[]);
+        fleet.prove();
+        assert!(fleet.said_reloaded());
+        assert_eq!(fleet.generations_ready(), [2, 2]);
+    }
+
+    #[test]
+    fn those_who_come_back_meanwhile_are_not_displaced_by_what_may_die() {
+        let mut fleet = upgrading();
+        fleet.command(Command::RetireAll);
+        fleet.exit(1, Exit::Code(0));
+        fleet.exit(2, Exit::Code(0));
+        fleet.reload(options(2));
+        fleet.handle(Event::UpgradeExited { exit: Exit::Code(0) });
+        fleet.boot_all();
+        assert_eq!(fleet.generations_ready(), [1, 1, 2]);
+        fleet.assert_told(&[(1, ToWorker::RetireLast), (2, ToWorker::RetireLast)]);
+        fleet.prove();
+        assert_eq!(fleet.generations_ready(), [1, 2]);
+    }
+
+    #[test]
+    fn those_of_a_zygote_that_lives_come_back() {
+        let mut fleet = Scenario::preloaded(1);
+        fleet.command(Command::Upgrade);
+        fleet.handle(Event::Upgrading { result: Ok(NEW) });
+        fleet.command(Command::RetireAll);
+        fleet.exit(1, Exit::Code(0));
+        fleet.reload(Options { preload: true, ..options(1) });
+        fleet.fork_zygotes();
+        fleet.zygote_exits(2, Exit::Code(3));
+        assert!(fleet.reload_failed());
+        assert_eq!(fleet.coming(), [(1, 1)]);
     }
 
     #[test]

@@ -146,10 +146,12 @@ impl Fleet {
 
     pub(super) fn zygote_forked(&mut self, generation: u32, pid: Pid, now: Monotonic) {
         self.set_zygote(generation, Zygote::Booting { pid, forked_at: now });
+        self.note_forked(generation);
     }
 
     pub(super) fn zygote_fork_failed(&mut self, generation: u32, error: String, now: Monotonic) {
         self.set_zygote(generation, Zygote::None);
+        self.note_unforkable(generation, &error, now);
         let ending = self.is_ending();
         if let Some(found) = self.generation_mut(generation).filter(|_| !ending) {
             let retry = found.losses.failed_again(now);
@@ -234,6 +236,15 @@ impl Fleet {
         }
     }
 
+    /// A zygote that workers were forked from is about to go: long life ends the back-off.
+    fn note_life(&mut self, generation: u32, now: Monotonic) {
+        if let Some(found) = self.generation_mut(generation)
+            && let Zygote::Ready { forked_at, since, .. } = found.zygote
+        {
+            found.losses.lived(forked_at, since, now);
+        }
+    }
+
     fn zygote_lost(&mut self, dead: &Dead, now: Monotonic) {
         if !self.wants_zygote(dead.generation) {
             return;
@@ -290,6 +301,7 @@ impl Fleet {
             .map(|(generation, _, reason)| (generation, reason))
             .collect();
         for (generation, reason) in late {
+            self.note_life(generation, now);
             if let Some((pid, forked_at)) = self.kill_zygote(generation, reason) {
                 let dead = Dead { generation, pid, forked_at, reason, exit: None };
                 self.zygote_failed(dead, now);
@@ -457,6 +469,23 @@ mod tests {
     }
 
     #[test]
+    fn one_that_falls_silent_after_a_long_life_is_replaced_at_once() {
+        let mut fleet = Scenario::preloaded(1);
+        for _ in 0..3 {
+            fleet.zygote_exits(1, SEGFAULT);
+            fleet.wait_for_zygote();
+            fleet.boot_zygotes();
+        }
+        fleet.pass(SECOND * 60);
+        fleet.command(Command::Add);
+        fleet.take();
+        fleet.pass(ANSWER);
+        assert!(killed_zygote(&fleet, 1));
+        fleet.zygote_exits(1, SIGKILL);
+        assert_eq!(fleet.take_zygote_forks(), [1]);
+    }
+
+    #[test]
     fn a_reload_brings_a_zygote_and_the_old_one_goes_with_its_generation() {
         let mut fleet = Scenario::preloaded(2);
         fleet.reload(preload(2));
@@ -465,6 +494,7 @@ mod tests {
         fleet.zygote_ready(2);
         assert_eq!(fleet.coming(), [(3, 2)]);
         fleet.boot_all();
+        fleet.prove();
         assert!(!killed_zygote(&fleet, 1));
         fleet.boot_all();
         assert_eq!(fleet.generations_ready(), [2, 2]);
@@ -493,6 +523,24 @@ mod tests {
         fleet.exit(2, SEGFAULT);
         assert_eq!(fleet.coming(), [(2, 1)]);
         assert!(fleet.take_zygote_forks().is_empty());
+    }
+
+    #[test]
+    fn a_zygote_that_can_never_be_forked_ends_the_reload() {
+        let mut fleet = Scenario::preloaded(2);
+        fleet.reload(preload(2));
+        for _ in 0..7 {
+            fleet.wait_for_zygote();
+            fleet.zygote_fork_fails();
+        }
+        fleet.pass(SECOND * 60);
+        assert!(fleet.said(&Report::ReloadFailed {
+            generation: 2,
+            reason: "nothing can be forked: no".to_owned(),
+            serving: 1,
+            mixed: 0,
+        }));
+        assert!(fleet.did(&Action::DropGeneration { generation: 2 }));
     }
 
     #[test]
@@ -541,6 +589,7 @@ mod tests {
         assert!(!fleet.reload_failed());
         fleet.zygote_ready(3);
         fleet.boot_all();
+        fleet.prove();
         fleet.boot_all();
         assert_eq!(fleet.generations_ready(), [3, 3]);
     }
@@ -579,6 +628,7 @@ mod tests {
         fleet.exit(1, SEGFAULT);
         assert_eq!(fleet.coming(), [(1, 1), (5, 2), (6, 2), (7, 2)]);
         fleet.ready(5);
+        fleet.prove();
         fleet.take();
         fleet.command(Command::Scale(2));
         fleet.assert_killed(&[7, 6]);
@@ -590,10 +640,12 @@ mod tests {
         fleet.reload(preload(1));
         fleet.boot_zygotes();
         fleet.boot_all();
+        fleet.prove();
         assert_eq!(fleet.generations_ready(), [2]);
         fleet.reload(options(1));
         assert!(fleet.take_zygote_forks().is_empty());
         fleet.boot_all();
+        fleet.prove();
         assert_eq!(fleet.generations_ready(), [3]);
         assert!(killed_zygote(&fleet, 2));
     }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use ironhorn_unix::{Memory, Monotonic, Pid};
+use ironhorn_unix::{Memory, Monotonic, Pid, Snapshot};
 use serde_json::{Value, json};
 
 use super::{Outcome, Supervisor, children::Child, chronicle::End, examination::Purpose};
@@ -14,6 +14,7 @@ use crate::{
     command::{Command, Stop},
     control::{ClientId, Request, refused, timestamp},
     fleet::{Event, State},
+    report::thread,
     slot::Slot,
 };
 
@@ -221,9 +222,10 @@ impl Supervisor<'_> {
             let worker = slot.worker()?;
             let seen = self.board.slot(nr).read();
             let memory = self.children.living(nr).and_then(|child| Memory::of(child.pid).ok());
-            let request = seen.busy_since.map(|busy_since| {
-                let (method, path) = method_and_path(&seen.request);
-                json!({ "method": method, "path": path, "age": seconds(now.since(busy_since)) })
+            let request = seen.oldest().map(|oldest| {
+                let (method, path) = method_and_path(&oldest.request);
+                let age = seconds(now.since(oldest.busy_since));
+                json!({ "method": method, "path": path, "age": age })
             });
             Some(json!({
                 "worker": nr,
@@ -233,6 +235,7 @@ impl Supervisor<'_> {
                 "age": seconds(now.since(worker.forked_at)),
                 "requests": seen.requests,
                 "connections": seen.connections,
+                "running": seen.running.len(),
                 "memory": memory.map(|memory| memory.private),
                 "pss": memory.map(|memory| memory.proportional),
                 "request": request,
@@ -242,19 +245,21 @@ impl Supervisor<'_> {
     }
 
     fn requests(&self, now: Monotonic) -> Value {
-        let requests = self.fleet.slots().filter_map(|(nr, slot)| {
-            let worker = slot.worker()?;
-            let seen = self.board.slot(nr).read();
-            let busy_since = seen.busy_since?;
-            let (method, path) = method_and_path(&seen.request);
-            Some(json!({
-                "worker": nr,
-                "pid": worker.pid.as_raw(),
-                "method": method,
-                "path": path,
-                "age": seconds(now.since(busy_since)),
-                "expired": seen.expired,
-            }))
+        let workers = self.fleet.slots().filter_map(|(nr, slot)| Some((nr, slot.worker()?.pid)));
+        let requests = workers.flat_map(|(nr, pid)| {
+            let Snapshot { lanes, running, .. } = self.board.slot(nr).read();
+            running.into_iter().map(move |running| {
+                let (method, path) = method_and_path(&running.request);
+                json!({
+                    "worker": nr,
+                    "pid": pid.as_raw(),
+                    "thread": thread(running.lane, lanes),
+                    "method": method,
+                    "path": path,
+                    "age": seconds(now.since(running.busy_since)),
+                    "expired": running.expired,
+                })
+            })
         });
         json!({ "ok": true, "requests": requests.collect::<Vec<_>>() })
     }
@@ -275,7 +280,14 @@ fn death(death: &Death) -> Value {
     let remains = &death.remains;
     let requests = remains.requests.iter().map(|lost| {
         let (method, path) = method_and_path(&lost.request);
-        json!({ "method": method, "path": path, "age": seconds(lost.age) })
+        let age = seconds(lost.age);
+        json!({
+            "method": method,
+            "path": path,
+            "age": age,
+            "thread": lost.thread,
+            "status": lost.status(),
+        })
     });
     json!({
         "at": timestamp(death.at),

@@ -7,7 +7,9 @@
 //! ```
 //!
 //! Whoever asks is answered once, by whatever comes first, with what is in the worker's file then.
-//! Several who ask at a time share one text.
+//! Each examination has a number that the worker gives back by the board: an answer to an earlier
+//! one is none to it. Signals that come together are one; then several share one text, which of
+//! several log lines only the first has.
 
 use std::{mem, time::Duration};
 
@@ -18,15 +20,15 @@ use serde_json::json;
 use super::Supervisor;
 use crate::{
     control::{ClientId, refused},
-    fleet::Event,
+    fleet::{Event, Overdue},
     report::{Findings, Report},
 };
 
 /// What the stacks are for.
 #[derive(Debug)]
 pub(super) enum Purpose {
-    /// To be logged with this report.
-    Log(Report),
+    /// To be logged with this report, which is about a request in this lane.
+    Log { lane: usize, report: Report },
     /// The record of the worker's death: then it is killed.
     Kill,
     /// An operator asked.
@@ -37,7 +39,7 @@ impl Purpose {
     /// How long the worker has for an answer.
     fn patience(&self) -> Duration {
         match self {
-            Self::Log(_) | Self::Show(_) => Duration::from_secs(1),
+            Self::Log { .. } | Self::Show(_) => Duration::from_secs(1),
             Self::Kill => Duration::from_millis(500),
         }
     }
@@ -46,6 +48,8 @@ impl Purpose {
 #[derive(Debug)]
 struct Examination {
     nr: usize,
+    /// Its number: one that the worker was asked for.
+    asked: u32,
     purpose: Purpose,
     until: Monotonic,
 }
@@ -55,41 +59,49 @@ struct Examination {
 pub(super) struct Examinations(Vec<Examination>);
 
 impl Examinations {
-    fn begin(&mut self, nr: usize, purpose: Purpose, now: Monotonic) {
+    fn begin(&mut self, nr: usize, asked: u32, purpose: Purpose, now: Monotonic) {
         let until = now + purpose.patience();
-        self.0.push(Examination { nr, purpose, until });
+        self.0.push(Examination { nr, asked, purpose, until });
     }
 
     pub(super) fn next_deadline(&self) -> Option<Monotonic> {
         self.0.iter().map(|examination| examination.until).min()
     }
 
-    /// What waits for the stacks of worker `nr`.
-    fn take(&mut self, nr: usize) -> Vec<Purpose> {
-        let (of_it, others) = mem::take(&mut self.0).into_iter().partition(|it| it.nr == nr);
-        self.0 = others;
-        let of_it: Vec<Examination> = of_it;
-        of_it.into_iter().map(|examination| examination.purpose).collect()
+    /// What waits for the stacks of worker `nr`, if it was asked for them by then.
+    fn take(&mut self, nr: usize, examined: u32) -> Vec<Purpose> {
+        let is_done = |it: &mut Examination| it.nr == nr && it.asked <= examined;
+        self.0.extract_if(.., is_done).map(|examination| examination.purpose).collect()
     }
 
-    /// Workers for which somebody has waited long enough.
-    fn overdue(&self, now: Monotonic) -> Vec<usize> {
-        self.0.iter().filter(|it| now >= it.until).map(|it| it.nr).collect()
+    /// Workers for which somebody has waited long enough, and which examination that was.
+    fn overdue(&self, now: Monotonic) -> Vec<(usize, u32)> {
+        self.0.iter().filter(|it| now >= it.until).map(|it| (it.nr, it.asked)).collect()
     }
 }
 
 impl Supervisor<'_> {
-    /// Has the worker's client told 504; logs `report` when it has been.
-    pub(super) fn expire(&mut self, nr: usize, busy_since: Monotonic, report: Report) {
-        self.board.slot(nr).ask_to_expire(busy_since);
-        self.examine(nr, Purpose::Log(report));
+    /// Has the clients of these requests told 504; logs their reports when they have been.
+    pub(super) fn expire(&mut self, nr: usize, requests: Vec<Overdue>) {
+        let slot = self.board.slot(nr);
+        for request in &requests {
+            slot.lane(request.lane).ask_to_expire(request.busy_since);
+        }
+        let asked = slot.ask_to_examine();
+        let now = Monotonic::now();
+        for Overdue { lane, report, .. } in requests {
+            self.examinations.begin(nr, asked, Purpose::Log { lane, report }, now);
+        }
+        self.signal_examination(nr);
     }
 
     /// Kills a worker, now or when it has been `examined`.
     pub(super) fn kill(&mut self, nr: usize, examined: bool) {
         if let Some(child) = self.children.get_mut(nr) {
             // Decided while it was booting, as far as was known: perhaps it has a client by now.
+            // That is known from here on: who is spared once is not spared again.
             if !child.ready && !self.board.slot(nr).condemn() {
+                child.ready = true;
                 return self.answer(Event::Serves { nr });
             }
             child.killed = true;
@@ -110,7 +122,12 @@ impl Supervisor<'_> {
     }
 
     pub(super) fn examine(&mut self, nr: usize, purpose: Purpose) {
-        self.examinations.begin(nr, purpose, Monotonic::now());
+        let asked = self.board.slot(nr).ask_to_examine();
+        self.examinations.begin(nr, asked, purpose, Monotonic::now());
+        self.signal_examination(nr);
+    }
+
+    fn signal_examination(&mut self, nr: usize) {
         let Some(child) = self.children.living(nr) else { return self.conclude(nr) };
         if let Err(error) = examine(child.pid) {
             debug!(worker = nr, pid:% = child.pid, reason:% = error; "cannot examine");
@@ -118,19 +135,35 @@ impl Supervisor<'_> {
         }
     }
 
-    /// The worker has answered, or is not waited for any longer.
+    /// The worker has answered.
+    pub(super) fn conclude_examined(&mut self, nr: usize) {
+        self.conclude_up_to(nr, self.board.slot(nr).examined());
+    }
+
+    /// The worker is not waited for any longer.
     pub(super) fn conclude(&mut self, nr: usize) {
-        let purposes = self.examinations.take(nr);
+        self.conclude_up_to(nr, u32::MAX);
+    }
+
+    pub(super) fn conclude_overdue(&mut self, now: Monotonic) {
+        for (nr, asked) in self.examinations.overdue(now) {
+            self.conclude_up_to(nr, asked);
+        }
+    }
+
+    fn conclude_up_to(&mut self, nr: usize, examined: u32) {
+        let purposes = self.examinations.take(nr, examined);
         if purposes.is_empty() {
             return;
         }
         let stacks = self.take_stacks(nr);
+        let mut logged = stacks.clone();
         for purpose in purposes {
             match purpose {
-                Purpose::Log(report) => {
-                    let expired = self.board.slot(nr).read().expired;
-                    let findings =
-                        Findings { stacks: stacks.clone(), status: expired.then_some(504) };
+                Purpose::Log { lane, report } => {
+                    let is_expired = self.board.slot(nr).lane(lane).is_expired();
+                    let stacks = mem::take(&mut logged);
+                    let findings = Findings { stacks, status: is_expired.then_some(504) };
                     self.say(&report, &findings);
                 }
                 Purpose::Kill => {
@@ -144,18 +177,13 @@ impl Supervisor<'_> {
         }
     }
 
-    pub(super) fn conclude_overdue(&mut self, now: Monotonic) {
-        for nr in self.examinations.overdue(now) {
-            self.conclude(nr);
-        }
-    }
-
     fn take_stacks(&self, nr: usize) -> String {
         let Some(child) = self.children.get(nr) else { return String::new() };
-        child.stacks.take().unwrap_or_else(|error| {
+        let stacks = child.stacks.take().unwrap_or_else(|error| {
             debug!(worker = nr, reason:% = error; "cannot read its stacks");
             String::new()
-        })
+        });
+        name_threads(stacks, self.board.slot(nr).threads())
     }
 
     /// All that a worker that has ended left of its stacks.
@@ -177,5 +205,33 @@ impl Supervisor<'_> {
             _ => refused(&format!("worker {nr} wrote no stacks: it is stopped, or boots")),
         };
         self.reply(client, &answer);
+    }
+}
+
+/// Names the threads that run the app, as in `Thread 0x00007f0b0d4c96c0 (ironhorn-app-2)`: older
+/// versions of faulthandler only number them.
+fn name_threads(mut stacks: String, threads: impl Iterator<Item = (usize, u64)>) -> String {
+    for (lane, thread) in threads {
+        let number = format!("hread {thread:#018x} ");
+        let named = format!("{number}(ironhorn-app-{}) ", lane + 1);
+        stacks = stacks.replace(&number, &named);
+    }
+    stacks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name_threads;
+
+    #[test]
+    fn threads_that_run_the_app_have_a_name() {
+        let stacks = "Thread 0x00007f0b0d4c96c0 (most recent call first):\n  File \"a\"\n\n\
+                      Current thread 0x00007f0b0fbc4b80 (most recent call first):\n";
+        let threads = [(0, 0x7f0b_0d4c_96c0), (1, 0x7f0b_0fbc_4b80), (2, 1)];
+        assert_eq!(
+            name_threads(stacks.to_owned(), threads.into_iter()),
+            "Thread 0x00007f0b0d4c96c0 (ironhorn-app-1) (most recent call first):\n  File \"a\"\n\n\
+             Current thread 0x00007f0b0fbc4b80 (ironhorn-app-2) (most recent call first):\n"
+        );
     }
 }

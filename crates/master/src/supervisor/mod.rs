@@ -27,17 +27,18 @@ use std::{
 };
 
 use ironhorn_unix::{
-    BlockedSignals, Board, Forked, Monotonic, Pid, Received, Signals, StackFile, State, ToMaster,
-    ToWorker, WorkerEnd, ZygoteEnd, channel, exit_now, fork, ignore, is_in_foreground,
+    BlockedSignals, Board, Forked, Monotonic, Pid, Received, Signal, Signals, StackFile, State,
+    ToMaster, ToWorker, WorkerEnd, ZygoteEnd, channel, exit_now, fork, ignore, is_in_foreground,
+    kill,
 };
-use log::{debug, error, info};
+use log::{debug, error, info, warn};
 use mio::{Events, Interest, Poll, unix::SourceFd};
 
 use crate::{
     ExitCode, Host, Inputs, Options,
     birth::Birth,
     black_box::{BlackBox, Remains},
-    command::{Command, master_signals},
+    command::{Command, ENDING, master_signals},
     control::{Control, Tokens},
     fleet::{Action, Event, Fleet, Glance},
     report::{Findings, Report},
@@ -275,9 +276,13 @@ impl<'h> Supervisor<'h> {
 
     fn hear_signals(&mut self) -> ControlFlow<Outcome> {
         let mut reaping = false;
-        for signal in self.signals.drain() {
+        let signals = self.signals.drain();
+        let stops = signals.iter().any(|signal| ENDING.contains(signal));
+        for signal in signals {
             match Command::of(signal) {
                 Some(Command::Reap) => reaping = true,
+                // It would be given up at once, and might hold the stop up until then.
+                Some(Command::Reload) if stops => debug!(signal:%; "the server is to stop"),
                 // A window that changes its size is no operator.
                 Some(Command::RetireAll) if is_in_foreground() => {
                     info!(signal:%; "ignored in the foreground of a terminal");
@@ -306,7 +311,7 @@ impl<'h> Supervisor<'h> {
                 }
                 Ok(Received::Message(ToMaster::Worn)) => Event::Worn { nr },
                 Ok(Received::Message(ToMaster::Examined)) => {
-                    self.conclude(nr);
+                    self.conclude_examined(nr);
                     continue;
                 }
                 Ok(Received::Nothing) => return Continue(()),
@@ -357,15 +362,9 @@ impl<'h> Supervisor<'h> {
             return Continue(());
         }
         let glances = self.children.iter().map(|(nr, _)| {
-            let seen = self.board.slot(nr).read();
-            Glance {
-                nr,
-                heartbeat: seen.heartbeat,
-                busy_since: seen.busy_since,
-                request: seen.request,
-                extended_until: seen.extended_until,
-                expired: seen.expired,
-            }
+            let can_be_overdue = |busy_since| self.fleet.can_be_overdue(nr, busy_since, now);
+            let seen = self.board.slot(nr).read_naming(can_be_overdue);
+            Glance { nr, heartbeat: seen.heartbeat, lanes: seen.lanes, running: seen.running }
         });
         let board = glances.collect();
         self.tell(Event::Woke { board })
@@ -410,7 +409,7 @@ impl<'h> Supervisor<'h> {
                 }
             }
             Action::Kill { nr, examine } => self.kill(nr, examine),
-            Action::Expire { nr, busy_since, report } => self.expire(nr, busy_since, report),
+            Action::Expire { nr, requests } => self.expire(nr, requests),
             Action::AskToLeave => self.ask_all_to_leave(),
             Action::Measure { nrs } => self.measuring.begin(nrs),
             Action::ForkZygote { generation } => return self.fork_zygote(generation),
@@ -467,12 +466,14 @@ impl<'h> Supervisor<'h> {
             self.dismiss_waiters();
         }
         self.host.observe(report);
+        self.reclaim_signals();
         // It may want to be called at another time now.
         self.attend_at = Some(Monotonic::now());
     }
 
     fn reload(&mut self, generation: u32) {
         let result = self.host.reload(generation);
+        self.reclaim_signals();
         let kept = match result {
             Ok(_) => {
                 let alive = self.fleet.generations();
@@ -485,8 +486,22 @@ impl<'h> Supervisor<'h> {
 
     fn upgrade(&mut self) {
         let result = self.host.upgrade();
+        self.reclaim_signals();
         self.successor = result.as_ref().ok().copied().or(self.successor);
         self.answer(Event::Upgrading { result });
+    }
+
+    /// Whatever code of the operator's the host has run may have taken a signal.
+    fn reclaim_signals(&mut self) {
+        for signal in self.signals.reclaim(&master_signals()) {
+            warn!(signal:%; "the master's hooks and configuration can't have this signal: it is the server's");
+            // Who has exited meanwhile was not told of.
+            if signal == Signal::SIGCHLD
+                && let Err(error) = kill(self.pid, signal)
+            {
+                error!(reason:% = error; "cannot look for exits");
+            }
+        }
     }
 
     fn ask_all_to_leave(&mut self) {
@@ -503,6 +518,7 @@ impl<'h> Supervisor<'h> {
             slot.ask_to_leave();
         }
         self.host.before_fork(nr, generation);
+        self.reclaim_signals();
         let forked = if self.zygotes.preload(generation) {
             self.fork_from_zygote(nr, generation).map(|()| Continue(None))
         } else {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use ironhorn_unix::{Ended, Exit, Monotonic, OomKills, Pid, Signal, reap, reap_orphans};
+use ironhorn_unix::{Ended, Exit, Monotonic, OomKills, Pid, Signal, Snapshot, reap, reap_orphans};
 use log::{error, warn};
 
 use super::{Outcome, Supervisor};
@@ -13,7 +13,7 @@ use crate::{
     ExitCode,
     black_box::{Death, Lost, Remains},
     fleet::Event,
-    report::{Reason, Report, Who},
+    report::{Reason, Report, Seconds, Who, thread},
 };
 
 /// A process that the kernel has killed is reaped within this, once the counter was seen to move.
@@ -104,12 +104,9 @@ impl Supervisor<'_> {
         let (pid, killed) = (child.pid, child.killed);
         self.hear_worker(nr)?;
         let seen = self.board.slot(nr).read();
-        let lost = seen.busy_since.map(|busy_since| Lost {
-            request: seen.request,
-            age: Monotonic::now().since(busy_since),
-        });
-        if let Some(lost) = &lost {
-            self.lose(nr, lost, seen.expired.then_some(504));
+        let (requests, lost) = (seen.requests, lost(seen));
+        for lost in &lost {
+            self.lose(nr, lost);
         }
         self.conclude(nr);
         let stacks = self.last_stacks(nr);
@@ -119,26 +116,30 @@ impl Supervisor<'_> {
         let remains = Remains {
             exit: ended.exit,
             age: Monotonic::now().since(child.forked_at),
-            requests: lost.into_iter().collect(),
+            requests: lost,
             stacks,
             memory: child.memory,
             peak_memory: (ended.peak_memory > 0).then_some(ended.peak_memory),
         };
         let out_of_memory = !killed && self.oom.explains(ended.exit);
         self.remains = Some((pid, remains));
-        let requests = seen.requests;
         self.tell(Event::Exited { nr, exit: ended.exit, requests, out_of_memory })?;
         self.remains = None;
         ControlFlow::Continue(())
     }
 
-    fn lose(&mut self, nr: usize, lost: &Lost, status: Option<u16>) {
+    fn lose(&mut self, nr: usize, lost: &Lost) {
         let Some(generation) = self.fleet.generation_of(nr) else { return };
-        let Lost { request, age } = lost;
-        if status.is_none() {
-            warn!(worker = nr, generation, request, age:? = age; "request lost");
+        let Lost { thread, request, age, .. } = lost;
+        let age = Seconds(*age);
+        match thread {
+            _ if lost.expired => {}
+            None => warn!(worker = nr, generation, request, age:%; "request lost"),
+            Some(thread) => {
+                warn!(worker = nr, generation, thread, request, age:%; "request lost");
+            }
         }
-        self.host.request_lost(generation, request, *age, status);
+        self.host.request_lost(generation, request, lost.age, lost.status());
     }
 
     fn reap_zygote(&mut self, generation: u32) -> ControlFlow<Outcome> {
@@ -214,6 +215,20 @@ impl Supervisor<'_> {
         let at = SystemTime::now();
         Some(Death { at, worker, generation, pid, reason, served, remains })
     }
+}
+
+/// The requests that a worker was in, the oldest first.
+fn lost(seen: Snapshot) -> Vec<Lost> {
+    let now = Monotonic::now();
+    let Snapshot { lanes, mut running, .. } = seen;
+    running.sort_by_key(|running| running.busy_since);
+    let lost = running.into_iter().map(|running| Lost {
+        thread: thread(running.lane, lanes),
+        request: running.request,
+        age: now.since(running.busy_since),
+        expired: running.expired,
+    });
+    lost.collect()
 }
 
 /// How a child has ended, if it has.

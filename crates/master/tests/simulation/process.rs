@@ -52,14 +52,10 @@ pub(crate) struct Process {
     pub(crate) generation: u32,
     pub(crate) born: Monotonic,
     pub(crate) ready: bool,
-    /// Since when it runs a request that will not end by itself.
-    pub(crate) stuck_since: Option<Monotonic>,
-    /// Until when that request has asked for time.
-    pub(crate) extended_until: Option<Monotonic>,
-    /// The request that was ended last, by the moment since when it had been running.
-    pub(crate) ended: Option<Monotonic>,
-    /// Its client was told so.
-    pub(crate) expired: bool,
+    /// The request that each of its lanes runs. With one, its loop does.
+    pub(crate) lanes: Vec<Option<Request>>,
+    /// Since when the master knows.
+    pub(crate) ready_since: Option<Monotonic>,
     /// Since when it does nothing at all.
     pub(crate) stopped_since: Option<Monotonic>,
     /// Will not do what it is told.
@@ -72,7 +68,39 @@ pub(crate) struct Process {
     pub(crate) growth: u64,
 }
 
+/// A request that the app runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request {
+    /// No other has it.
+    pub(crate) number: u64,
+    /// Since when, or since its last chunk.
+    pub(crate) since: Monotonic,
+    /// Until when it has asked for time.
+    pub(crate) extended_until: Option<Monotonic>,
+    /// When it gave back some of that.
+    pub(crate) hurried_at: Option<Monotonic>,
+    /// Whether the master has ended it since then.
+    pub(crate) ended: bool,
+    /// Its client was told so.
+    pub(crate) expired: bool,
+}
+
 impl Process {
+    pub(crate) fn is_busy(&self) -> bool {
+        self.lanes.iter().any(Option::is_some)
+    }
+
+    /// Whether its loop turns, if the process runs at all.
+    pub(crate) fn turns(&self) -> bool {
+        self.lanes.len() > 1 || !self.is_busy()
+    }
+
+    /// Its last sign of life.
+    pub(crate) fn heartbeat(&self, now: Monotonic) -> Monotonic {
+        let in_app = self.lanes[0].filter(|_| !self.turns()).map(|request| request.since);
+        [self.stopped_since, in_app].into_iter().flatten().min().unwrap_or(now)
+    }
+
     pub(crate) fn memory(&self, now: Monotonic) -> u64 {
         let lived = now.since(self.born).as_secs();
         100_000 + self.growth * lived
@@ -95,11 +123,26 @@ pub(crate) struct Zygote {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Happening {
     BecomesReady,
-    Dies { code: i32, signal: i32 },
+    Dies {
+        code: i32,
+        signal: i32,
+    },
     DrainsByItself,
     ClosesItsChannel,
-    GetsStuck,
-    ComesBack,
+    /// A request begins in a lane, and ends after so many milliseconds, if it does by itself.
+    RequestBegins {
+        lane: usize,
+        takes: Option<u64>,
+    },
+    RequestExtends {
+        number: u64,
+    },
+    RequestProgresses {
+        number: u64,
+    },
+    RequestEnds {
+        number: u64,
+    },
     IsStopped,
     TurnsDeaf,
     WearsOut,
@@ -119,7 +162,7 @@ impl Happening {
         let what = match random.below(10) {
             0 => Self::DrainsByItself,
             1 => Self::ClosesItsChannel,
-            2 => Self::GetsStuck,
+            2 => Self::RequestBegins { lane: 0, takes: None },
             3 => Self::IsStopped,
             4 => Self::TurnsDeaf,
             5 | 6 => Self::WearsOut,
@@ -138,7 +181,7 @@ impl Happening {
     }
 }
 
-fn some_time(random: &mut Random) -> Duration {
+pub(crate) fn some_time(random: &mut Random) -> Duration {
     Duration::from_millis(match random.below(3) {
         0 => random.between(0, 2_000),
         1 => random.between(0, 20_000),

@@ -3,6 +3,7 @@
 mod check;
 mod perform;
 mod processes;
+mod requests;
 mod trouble;
 
 use std::{
@@ -28,6 +29,8 @@ use check::Window;
 pub(crate) const GRACEFUL: Duration = Duration::from_secs(20);
 pub(crate) const LONGEST_DELAY: Duration = Duration::from_secs(10);
 const CAPACITY: usize = 24;
+/// Who has served for so long did not die of its code.
+const HEALTHY: Duration = Duration::from_secs(1);
 const KILLED: Exit = Exit::Signal { signal: 9, core_dumped: false };
 
 pub(crate) struct World {
@@ -63,10 +66,21 @@ pub(crate) struct World {
     dropped: BTreeSet<u32>,
     /// Whether the machine was suspended, and the fleet has not noticed yet.
     slept: bool,
+    /// When it was awake again, and when the fleet noticed.
+    awake_since: Monotonic,
+    resumed_at: Monotonic,
+    /// How many requests were begun.
+    requests: u64,
     /// Whether the server has said that it serves.
     said_serving: bool,
     /// Those who leave a delayed stop's time to load balancers.
     asked_to_leave: BTreeSet<i32>,
+    /// Generations of which somebody has lived for long enough.
+    proven: BTreeSet<u32>,
+    /// Whether nothing can be forked at present.
+    unforkable: bool,
+    /// Who was killed, and who was not, as it had just begun to serve.
+    killed: BTreeSet<(i32, bool)>,
     /// When one who served was killed for its memory, until its replacement serves.
     memory_kill: Option<Monotonic>,
     workers: usize,
@@ -106,8 +120,14 @@ impl World {
             options: BTreeMap::from([(1, first)]),
             dropped: BTreeSet::new(),
             slept: false,
+            awake_since: now,
+            resumed_at: now,
+            requests: 0,
             said_serving: false,
             asked_to_leave: BTreeSet::new(),
+            proven: BTreeSet::new(),
+            unforkable: false,
+            killed: BTreeSet::new(),
             memory_kill: None,
             workers,
             latest: 1,
@@ -204,11 +224,9 @@ impl World {
     fn wake(&mut self) {
         let board = self.processes.values().map(|process| Glance {
             nr: process.nr,
-            heartbeat: process.stopped_since.unwrap_or(self.now),
-            busy_since: process.stuck_since,
-            extended_until: process.extended_until,
-            expired: process.expired,
-            request: "GET /".to_owned(),
+            heartbeat: process.heartbeat(self.now),
+            lanes: process.lanes.len(),
+            running: requests::running(process),
         });
         self.tell(Event::Woke { board: board.collect() });
         let deadline = self.fleet.next_deadline();
@@ -235,9 +253,11 @@ impl World {
             if let Some(event) = next.take() {
                 let gone = self.leaves_by_itself(&event);
                 let served = self.serving();
+                let old = (self.fleet.reloading_to(), self.old_ready());
                 let actions = self.fleet.handle(event, self.now);
                 self.fleet.check_invariants(self.now);
                 self.check_strength(before - gone, &actions);
+                self.check_old(old, gone, &actions);
                 self.check_memory_kills(&served, &actions);
                 self.check_reports(&actions);
                 self.actions.extend(actions);
@@ -248,6 +268,7 @@ impl World {
             next = self.perform(action);
         }
         self.check_people();
+        self.check_requests();
     }
 
     fn note(&self, text: &str) {

@@ -21,6 +21,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("status_before_anybody_serves", status_before_anybody_serves),
     ("workers_are_listed", workers_are_listed),
     ("requests_in_flight_are_listed", requests_in_flight_are_listed),
+    ("requests_in_threads_are_listed", requests_in_threads_are_listed),
     ("a_reload_is_answered_at_once", a_reload_is_answered_at_once),
     ("a_reload_is_waited_for", a_reload_is_waited_for),
     ("a_failed_reload_is_told_with_its_reason", a_failed_reload_is_told_with_its_reason),
@@ -131,7 +132,38 @@ fn requests_in_flight_are_listed() {
     assert_eq!(requests[0]["method"], json!("GET"));
     assert_eq!(requests[0]["path"], json!("/work"));
     assert!(requests[0]["age"].is_f64());
+    assert_eq!(requests[0]["thread"], Value::Null, "it has no others");
     server.open_gate();
+    server.stop();
+}
+
+fn requests_in_threads_are_listed() {
+    let patient = Options { graceful_timeout: Duration::ZERO, ..options(2) };
+    let mut server = Server::start(patient, &[Conduct::GetStuckInThreads { nr: 2 }]);
+    server.expect_ready(2);
+    server.expect_ever(&["working"]);
+    let answer = server.ask(&command("requests"));
+    let requests = answer["requests"].as_array().expect("a list");
+    let threads = requests.iter().map(|request| (&request["thread"], &request["path"]));
+    let expected = [(&json!(2), &json!("/slow")), (&json!(3), &json!("/encrypted"))];
+    assert_eq!(threads.collect::<Vec<_>>(), expected);
+    assert!(requests.iter().all(|request| request["worker"] == json!(2)));
+    let workers = server.ask(&command("workers"))["workers"].clone();
+    assert_eq!((&workers[0]["running"], &workers[1]["running"]), (&json!(0), &json!(2)));
+    assert_eq!(workers[1]["requests"], json!(1));
+    assert_eq!(workers[1]["request"]["method"], json!("GET"));
+
+    server.kill(server.pid_of(2), Signal::SIGKILL);
+    server.expect(&["worker died", "worker=2"]);
+    let deaths = server.ask(&command("deaths"))["deaths"].clone();
+    let requests = deaths[0]["requests"].as_array().expect("a list");
+    let lost = requests.iter().map(|it| (&it["thread"], &it["method"], &it["path"], &it["status"]));
+    let expected = [
+        (&json!(2), &json!("GET"), &json!("/slow"), &Value::Null),
+        (&json!(3), &json!("PUT"), &json!("/encrypted"), &Value::Null),
+    ];
+    assert_eq!(lost.collect::<Vec<_>>(), expected);
+    assert!(requests.iter().all(|request| request["age"].is_f64()), "{requests:?}");
     server.stop();
 }
 

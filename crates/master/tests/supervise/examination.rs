@@ -13,6 +13,7 @@ use crate::{
 
 pub(crate) const TESTS: &[Test] = &[
     ("a_stuck_request_is_told_504", a_stuck_request_is_told_504),
+    ("each_stuck_thread_is_on_record", each_stuck_thread_is_on_record),
     ("one_who_cannot_answer_is_not_waited_for", one_who_cannot_answer_is_not_waited_for),
     ("a_stopped_worker_is_killed", a_stopped_worker_is_killed),
     ("a_hung_boot_leaves_its_stacks", a_hung_boot_leaves_its_stacks),
@@ -57,6 +58,40 @@ fn a_stuck_request_is_told_504() {
     server.stop();
     server.assert_said(&["request lost"], 0);
     server.assert_said(&["request timeout"], 1);
+}
+
+fn each_stuck_thread_is_on_record() {
+    let short = Options {
+        timeout: Some(Duration::from_millis(200)),
+        graceful_timeout: Duration::from_millis(300),
+        ..options(2)
+    };
+    let mut server = Server::start(short, &[Conduct::GetStuckInThreads { nr: 1 }]);
+    server.expect_ready(2);
+    server.expect(&[
+        "request timeout",
+        "worker=1",
+        "thread=2",
+        "path=/slow",
+        "status=504",
+        "stacks=\"stacks of worker 1\"",
+    ]);
+    server.expect(&["request timeout", "worker=1", "thread=3", "method=PUT", "path=/encrypted"]);
+    let mut told = String::new();
+    server.gate.read_to_string(&mut told).expect("a response, and its end");
+    assert!(told.starts_with("HTTP/1.1 504 "), "{told}");
+    server.expect(&["lost", "request=\"GET /slow\"", "status=Some(504)"]);
+    server.expect(&["request lost", "thread=3", "request=\"PUT /encrypted\""]);
+    server.expect(&["lost", "request=\"PUT /encrypted\"", "status=None"]);
+    server.expect(&["worker died", "reason=timeout", "served=1", "requests=\"GET /slow"]);
+    server.expect(&["observed", "worker=1"]);
+    server.stop();
+    server.assert_said(&["request timeout"], 2);
+    server.assert_said(&["PUT /encrypted", "in thread 3\""], 1);
+    server.assert_said(&["request timeout", "thread=3", "status="], 0);
+    server.assert_said(&["request timeout", "stacks="], 1);
+    server.assert_said(&["ready", "worker=3"], 1);
+    server.assert_said(&["ready"], 3);
 }
 
 fn one_who_cannot_answer_is_not_waited_for() {

@@ -12,6 +12,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("the_host_is_called_for_what_it_waits_for", the_host_is_called_for_what_it_waits_for),
     ("the_host_knows_of_forks", the_host_knows_of_forks),
     ("a_new_master_that_goes_is_noticed", a_new_master_that_goes_is_noticed),
+    ("a_signal_that_a_hook_takes_is_taken_back", a_signal_that_a_hook_takes_is_taken_back),
     ("there_may_be_no_new_master", there_may_be_no_new_master),
 ];
 
@@ -41,7 +42,7 @@ fn the_host_knows_of_forks() {
 }
 
 fn a_new_master_that_goes_is_noticed() {
-    let mut server = Server::start_with(options(1), &[Conduct::Serve], true);
+    let mut server = Server::start_with(options(1), &[Conduct::Serve], true, None);
     server.expect_ready(1);
     server.signal(Signal::SIGUSR2);
     server.expect(&["upgrading"]);
@@ -56,6 +57,19 @@ fn a_new_master_that_goes_is_noticed() {
     server.expect(&["taken back"]);
     server.stop();
     server.assert_said(&["booting"], 1);
+}
+
+fn a_signal_that_a_hook_takes_is_taken_back() {
+    for taken in [Signal::SIGCHLD, Signal::SIGTERM] {
+        let mut server = Server::start_with(options(2), &[Conduct::Serve], false, Some(taken));
+        server.expect_ready(2);
+        server.kill(server.pid_of(1), Signal::SIGKILL);
+        server.expect(&["WARN", "can't have this signal", &format!("signal={taken}")]);
+        server.expect(&["ready", "worker=1"]);
+        server.kill(server.pid_of(2), Signal::SIGKILL);
+        server.expect(&["ready", "worker=2"]);
+        server.stop();
+    }
 }
 
 fn there_may_be_no_new_master() {

@@ -46,6 +46,7 @@ const TESTS: &[Test] = &[
     ("term_waits_for_the_slow", term_waits_for_the_slow),
     ("term_waits_no_longer_than_agreed", term_waits_no_longer_than_agreed),
     ("a_second_term_is_quick", a_second_term_is_quick),
+    ("who_serves_unheard_is_spared_once", who_serves_unheard_is_spared_once),
     ("workers_do_not_outlive_a_killed_master", workers_do_not_outlive_a_killed_master),
     ("more_and_fewer_workers", more_and_fewer_workers),
     ("logs_are_reopened_everywhere", logs_are_reopened_everywhere),
@@ -292,6 +293,16 @@ fn a_second_term_is_quick() {
     server.expect(&["stopping", "mode=graceful"]);
     server.signal(Signal::SIGTERM);
     server.expect(&["stopping", "mode=quick"]);
+    assert_eq!(server.end(), 0);
+}
+
+fn who_serves_unheard_is_spared_once() {
+    let short = Options { graceful_timeout: Duration::from_millis(200), ..options(1) };
+    let mut server = Server::start(short, &[Conduct::ServeUnheard]);
+    server.expect(&["unheard"]);
+    server.signal(Signal::SIGTERM);
+    server.expect(&["ERROR", "graceful timeout", "worker=1"]);
+    server.expect(&["worker died", "reason=\"graceful timeout\""]);
     assert_eq!(server.end(), 0);
 }
 

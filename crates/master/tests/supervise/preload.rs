@@ -1,6 +1,6 @@
 //! Workers that are forked from a zygote.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ironhorn_master::Options;
 use ironhorn_unix::{Pid, Signal};
@@ -70,7 +70,11 @@ fn a_worker_that_dies_at_once_is_reaped() {
     for _ in 0..6 {
         server.expect(&["worker died", "reason=\"exit code 7\""]);
     }
-    assert_eq!(zombies(server.master()), Vec::<String>::new());
+    // The next one may have died in this moment; those that are told of are reaped.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !zombies(server.master()).is_empty() {
+        assert!(Instant::now() < deadline, "{:?}", zombies(server.master()));
+    }
     server.stop();
     server.assert_said(&["cannot reap"], 0);
     server.assert_said(&["importing"], 1);

@@ -63,11 +63,16 @@ pub(crate) struct Server {
 impl Server {
     /// Forks a master whose generations behave as said.
     pub(crate) fn start(options: Options, conducts: &[Conduct]) -> Self {
-        Self::start_with(options, conducts, false)
+        Self::start_with(options, conducts, false, None)
     }
 
-    /// As [`Server::start`]; a new master `upgrades` it if asked to.
-    pub(crate) fn start_with(options: Options, conducts: &[Conduct], upgrades: bool) -> Self {
+    /// As [`Server::start`]; a new master `upgrades` it if asked to, and a hook takes a signal.
+    pub(crate) fn start_with(
+        options: Options,
+        conducts: &[Conduct],
+        upgrades: bool,
+        taken: Option<Signal>,
+    ) -> Self {
         let (log, to_test) = UnixStream::pair().expect("a pair");
         let (gate, at_gate) = UnixStream::pair().expect("a pair");
         let (bell, at_bell) = UnixStream::pair().expect("a pair");
@@ -90,6 +95,7 @@ impl Server {
                     gate: at_gate,
                     bell: at_bell,
                     upgrades,
+                    taken,
                     preloaded: None,
                 };
                 exit_now(run(&mut host, options, Inputs { signals, control: Some(listener) }));

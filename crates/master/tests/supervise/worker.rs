@@ -16,8 +16,8 @@ use ironhorn_master::{
     report::{Report, Who},
 };
 use ironhorn_unix::{
-    ForkHooks, Forked, Monotonic, NoHooks, Pid, Received, Signal, StackFile, State, ToMaster,
-    ToWorker, answer_examinations, close_request, exit_now, fork, open_request,
+    Answer, ForkHooks, Forked, Monotonic, NoHooks, Pid, Received, Signal, StackFile, State,
+    ToMaster, ToWorker, answer_examinations, close_request, exit_now, fork, ignore, open_request,
 };
 use log::{error, info};
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
@@ -39,6 +39,9 @@ pub(crate) enum Conduct {
     DieOnceReady,
     /// One is in a request that never ends. The gate is its client's connection.
     GetStuck { nr: usize },
+    /// One has three lanes, and requests that never end in the last two. The gate is the client's
+    /// connection of the first of them; the other's is one that no handler can speak to.
+    GetStuckInThreads { nr: usize },
     /// One is in a request that ends when the test opens the gate. Others are told nothing of it.
     Work { nr: usize },
     /// Crash as soon as ready, with something in the file of stacks.
@@ -47,6 +50,8 @@ pub(crate) enum Conduct {
     CloseChannel { nr: usize },
     /// Ready, and deaf to everything.
     Deaf,
+    /// Serves, as the board says, and never tells the master.
+    ServeUnheard,
     /// As deaf, and doesn't even say what it does.
     Unexaminable,
     /// Asked to leave, one waits for the test to open the gate.
@@ -64,6 +69,8 @@ pub(crate) struct Pretender {
     pub(crate) bell: UnixStream,
     /// Whether a new master can be started.
     pub(crate) upgrades: bool,
+    /// A signal that a hook of the master's takes when a worker has exited.
+    pub(crate) taken: Option<Signal>,
     /// What this process has imported, as a zygote or from one.
     pub(crate) preloaded: Option<u32>,
 }
@@ -129,6 +136,11 @@ impl Host for Pretender {
             Conduct::Panic => panic!("on purpose"),
             _ => {}
         }
+        if conduct == Conduct::ServeUnheard {
+            assert!(seat.slot.begin_serving(), "nobody has condemned it");
+            info!(worker, generation; "unheard");
+            wait_for_ever();
+        }
         seat.slot.set_state(State::Ready);
         seat.slot.beat(Monotonic::now());
         seat.channel.send(ToMaster::Ready).expect("the master is there");
@@ -141,19 +153,34 @@ impl Host for Pretender {
             Conduct::Deaf | Conduct::Unexaminable => wait_for_ever(),
             Conduct::GetStuck { nr } if nr == worker => {
                 for _ in 0..3 {
-                    seat.slot.begin_request(b"GET", b"/", Monotonic::now());
-                    seat.slot.end_request();
+                    seat.slot.lane(0).begin_request(b"GET", b"/", Monotonic::now());
+                    seat.slot.lane(0).end_request();
                 }
-                seat.slot.begin_request(b"GET", b"/slow?a=b", Monotonic::now());
-                open_request(self.gate.as_raw_fd(), false);
+                seat.slot.lane(0).begin_request(b"GET", b"/slow?a=b", Monotonic::now());
+                open_request(
+                    0,
+                    Answer::Direct { connection: self.gate.as_raw_fd(), is_head: false },
+                );
+                wait_for_ever();
+            }
+            Conduct::GetStuckInThreads { nr } if nr == worker => {
+                let (gate, now) = (self.gate.as_raw_fd(), Monotonic::now());
+                let direct = Answer::Direct { connection: gate, is_head: false };
+                seat.slot.lane(0).begin_request(b"GET", b"/quick", now);
+                seat.slot.lane(0).end_request();
+                seat.slot.lane(1).begin_request(b"GET", b"/slow", now);
+                open_request(1, direct);
+                seat.slot.lane(2).begin_request(b"PUT", b"/encrypted", now);
+                open_request(2, Answer::ByLoop { token: 7 });
+                info!(worker, generation; "working");
                 wait_for_ever();
             }
             Conduct::Work { nr } if nr == worker => {
-                seat.slot.begin_request(b"GET", b"/work", Monotonic::now());
+                seat.slot.lane(0).begin_request(b"GET", b"/work", Monotonic::now());
                 info!(worker, generation; "working");
                 self.gate.read_exact(&mut [0]).expect("the gate opens");
-                close_request();
-                seat.slot.end_request();
+                close_request(0);
+                seat.slot.lane(0).end_request();
             }
             Conduct::CloseChannel { nr } if nr == worker => {
                 drop(seat.channel);
@@ -193,6 +220,9 @@ impl Host for Pretender {
     fn observe(&mut self, report: &Report) {
         if let Report::Exited { who: Who { nr, .. }, .. } = report {
             info!(worker = nr; "observed");
+            if let Some(signal) = self.taken.take() {
+                ignore(signal).expect("it can be ignored");
+            }
         }
     }
 

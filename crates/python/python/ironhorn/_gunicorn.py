@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import inspect
 import os
 import sys
 import traceback
@@ -16,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from ironhorn import _gunicorn_settings as settings
+from ironhorn._limits import Overdue, limited
 from ironhorn._modules import execute, flush, forget_app, import_fresh, renewing
 
 #: What Gunicorn calls the module that a configuration file becomes.
@@ -81,8 +83,8 @@ def read(name: str, file: os.PathLike[str] | None, start: os.PathLike[str]) -> C
 def _run(name: str, path: str | None) -> ModuleType:
     try:
         if path is None:
-            return import_fresh(name)
-        return execute(MODULE, path)
+            return limited(import_fresh, name)
+        return limited(execute, MODULE, path)
     except SyntaxError as error:
         if error.filename and path and os.path.realpath(error.filename) == os.path.realpath(path):
             raise Unreadable(f"line {error.lineno}: not valid Python: {error.msg}") from None
@@ -97,7 +99,10 @@ def _run(name: str, path: str | None) -> ModuleType:
 
 def _told(error: BaseException, path: str | None) -> str:
     """The exception, with the line of the file that led to it and the place where it was raised."""
-    what = "".join(traceback.format_exception_only(type(error), error)).strip()
+    if isinstance(error, Overdue):
+        what = str(error)
+    else:
+        what = "".join(traceback.format_exception_only(type(error), error)).strip()
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
@@ -115,9 +120,13 @@ _HERE = os.path.dirname(__file__)
 
 def _take(conf: Conf, key: str, value: Any, fate: settings.Fate, place: str) -> None:
     match fate:
-        case settings.Hook():
+        case settings.Hook(arguments=arguments, spare=spare):
             if not callable(value):
                 raise ValueError(f"found {value!r}, expected a function")
+            if not any(
+                _takes(value, arguments[: len(arguments) - few]) for few in range(spare + 1)
+            ):
+                raise ValueError(f"it is called as {key}({', '.join(arguments)})")
             conf.hooks[key] = value
         case settings.Idle():
             pass
@@ -138,6 +147,17 @@ def _take(conf: Conf, key: str, value: Any, fate: settings.Fate, place: str) -> 
                 conf.warnings.append(f"{place}: {converted.warning}")
             if converted.texts is not None:
                 conf.settings.append((setting, converted.texts, place))
+
+
+def _takes(function: Any, arguments: tuple[str, ...]) -> bool:
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:
+        # A builtin that doesn't say.
+        pass
+    return True
 
 
 def _is_one_of(value: Any, values: tuple[Any, ...]) -> bool:

@@ -16,17 +16,21 @@ from ironhorn._gunicorn_values import (
     access_format,
     address_list,
     flag,
+    forwarder_headers,
     header_map,
     limit,
     line,
     log_file,
     number,
     octal,
-    one_thread,
     path,
     path_list,
     patterns,
+    peer_list,
+    proxy_protocol,
+    scheme_headers,
     seconds,
+    suites,
     user_name,
     variables,
     word,
@@ -51,7 +55,11 @@ class Hook:
     """A function that is called."""
 
     where: str
+    #: What it is called with.
+    arguments: tuple[str, ...]
     note: str = ""
+    #: How many of the arguments a function may do without.
+    spare: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,9 +89,6 @@ Fate = Mapped | Hook | Idle | Missing | Refused
 
 _OFF = (False, None, 0, "false", "False")
 _ASGI = Missing("Ironhorn serves WSGI", (None, "auto", 3, 16 * 1024 * 1024, ""))
-_TRUST = "not supported in this version: the framework has to read what the proxy sends"
-_TLS = Missing("TLS is not supported in this version", (None, "", 0, False, True, "h1", ("h1",)))
-_NO_TLS = Refused("TLS is not supported in this version; let a proxy in front do it", (None, ""))
 _HTTP2 = Missing("HTTP/2 is not spoken", (None, "off", 100, 65535, 16384, 65536))
 _STRICT = Missing("Ironhorn refuses what RFC 9112 doesn't allow", _OFF)
 _LOGGING = Missing("the log is the server's own; log_format: json is for machines", (None, {}, ""))
@@ -115,7 +120,7 @@ TABLE: dict[str, Fate] = {
     "worker_class": Mapped(
         "", worker_class, "one kind of worker serves all; asgi and uvicorn's are refused"
     ),
-    "threads": Mapped("threads", one_thread, "one thread serves; more get a warning"),
+    "threads": Mapped("threads", number),
     "worker_connections": Mapped("worker_connections", number),
     "max_requests": Mapped("max_requests", number),
     "max_requests_jitter": Mapped("max_requests_jitter", number),
@@ -137,28 +142,18 @@ TABLE: dict[str, Fate] = {
     "permit_unconventional_http_version": _STRICT,
     "casefold_http_method": _STRICT,
     "sendfile": Missing("files are always sent by the kernel", (None, True)),
-    "forwarded_allow_ips": Missing(_TRUST, (None, "127.0.0.1,::1", "127.0.0.1")),
-    "secure_scheme_headers": Missing(
-        _TRUST,
-        (
-            None,
-            {
-                "X-FORWARDED-PROTOCOL": "ssl",
-                "X-FORWARDED-PROTO": "https",
-                "X-FORWARDED-SSL": "on",
-            },
-        ),
+    "forwarded_allow_ips": Mapped("forwarded_allow_ips", peer_list),
+    "secure_scheme_headers": Mapped(
+        "", scheme_headers, "Gunicorn's own are heeded, and Forwarded; a warning for others"
     ),
-    "forwarder_headers": Missing(_TRUST, (None, "SCRIPT_NAME,PATH_INFO")),
-    "proxy_protocol": Refused(
-        "the PROXY protocol is not supported in this version", (*_OFF, "off")
+    "forwarder_headers": Mapped(
+        "forwarder_headers", forwarder_headers, "none if not set: SCRIPT_NAME has to be listed"
     ),
-    "proxy_allow_ips": Missing(
-        "the PROXY protocol is not supported in this version", (None, "127.0.0.1,::1", "127.0.0.1")
-    ),
-    "protocol": Refused("only HTTP is spoken", (None, "http")),
-    "uwsgi_allow_ips": Missing("only HTTP is spoken", (None, "127.0.0.1,::1", "127.0.0.1")),
-    "http_protocols": _TLS,
+    "proxy_protocol": Mapped("proxy_protocol", proxy_protocol, "then required of its peers"),
+    "proxy_allow_ips": Mapped("proxy_allow_from", peer_list),
+    "protocol": Mapped("protocol", word),
+    "uwsgi_allow_ips": Mapped("uwsgi_allow_from", peer_list, "networks too"),
+    "http_protocols": Missing("HTTP/1.1 is spoken", (None, "", "h1", ("h1",), ["h1"])),
     "http2_cleartext": _HTTP2,
     "http2_max_concurrent_streams": _HTTP2,
     "http2_initial_window_size": _HTTP2,
@@ -170,15 +165,17 @@ TABLE: dict[str, Fate] = {
     "websocket_max_message_size": _ASGI,
     "root_path": _ASGI,
     # TLS
-    "certfile": _NO_TLS,
-    "keyfile": _NO_TLS,
-    "ca_certs": _TLS,
-    "cert_reqs": _TLS,
-    "ciphers": _TLS,
-    "ssl_version": _TLS,
-    "suppress_ragged_eofs": _TLS,
-    "do_handshake_on_connect": _TLS,
-    "ssl_context": _TLS,
+    "certfile": Mapped("certfile", path, "TCP addresses speak HTTPS, unix sockets don't"),
+    "keyfile": Mapped("keyfile", path),
+    "ca_certs": Mapped("ca_certs", path),
+    "cert_reqs": Mapped("cert_reqs", number),
+    "ciphers": Mapped("ciphers", suites, "names of suites; patterns are refused"),
+    "ssl_version": Missing(
+        "TLS 1.2 and 1.3 are spoken; tls_min_version can leave 1.3 alone", (None, 2, 16, 17)
+    ),
+    "suppress_ragged_eofs": Idle("HTTP tells whether a request is whole"),
+    "do_handshake_on_connect": Idle("no worker waits for a handshake"),
+    "ssl_context": Refused("the settings say what there is to say of TLS"),
     # Process
     "pidfile": Mapped("pid", path),
     "proc_name": Mapped("name", line),
@@ -225,21 +222,27 @@ TABLE: dict[str, Fate] = {
     "dirty_threads": _DIRTY,
     "dirty_graceful_timeout": _DIRTY,
     # Hooks
-    "on_starting": Hook("master"),
-    "on_reload": Hook("master"),
-    "when_ready": Hook("master", "when the first worker serves, not before it is forked"),
-    "pre_fork": Hook("master"),
-    "post_fork": Hook("worker"),
-    "post_worker_init": Hook("worker"),
-    "worker_int": Hook("worker", "when the server stops quickly"),
+    "on_starting": Hook("master", ("server",)),
+    "on_reload": Hook("master", ("server",)),
+    "when_ready": Hook(
+        "master", ("server",), "when the first worker serves, not before it is forked"
+    ),
+    "pre_fork": Hook("master", ("server", "worker")),
+    "post_fork": Hook("worker", ("server", "worker")),
+    "post_worker_init": Hook("worker", ("worker",)),
+    "worker_int": Hook("worker", ("worker",), "when the server stops quickly"),
     "worker_abort": Missing("a worker that is stuck can run no hook; the log has its stacks"),
-    "pre_exec": Hook("master", "before the new master is started on USR2"),
-    "pre_request": Hook("worker"),
-    "post_request": Hook("worker"),
-    "child_exit": Hook("master"),
-    "worker_exit": Hook("worker"),
-    "nworkers_changed": Hook("master", "at start, and when TTIN, TTOU or ctl change it"),
-    "on_exit": Hook("master"),
+    "pre_exec": Hook("master", ("server",), "before the new master is started on USR2"),
+    "pre_request": Hook("worker", ("worker", "req")),
+    "post_request": Hook("worker", ("worker", "req", "environ", "resp"), spare=2),
+    "child_exit": Hook("master", ("server", "worker")),
+    "worker_exit": Hook("worker", ("server", "worker")),
+    "nworkers_changed": Hook(
+        "master",
+        ("server", "new_value", "old_value"),
+        "at start, and when TTIN, TTOU or ctl change it",
+    ),
+    "on_exit": Hook("master", ("server",)),
     "on_dirty_starting": _DIRTY,
     "dirty_post_fork": _DIRTY,
     "dirty_worker_init": _DIRTY,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -51,16 +52,6 @@ def limit(highest: int) -> Callable[[Any], Texts]:
 def seconds(value: Any) -> Texts:
     """Seconds; fractions are allowed here."""
     return Texts([str(value)]) if isinstance(value, float) else number(value)
-
-
-def one_thread(value: Any) -> Texts:
-    """The number of threads, of which there is one."""
-    count = _whole(value)
-    if count <= 1:
-        return Texts(["1"])
-    return Texts(
-        ["1"], f"a worker of this version has one thread, not {count}; more workers serve more"
-    )
 
 
 def octal(value: Any) -> Texts:
@@ -127,10 +118,67 @@ def address_list(value: Any) -> Texts:
     return Texts([text.replace("unix:\0", "unix:@") for text in texts])
 
 
+def peer_list(value: Any) -> Texts:
+    """Addresses and networks, in one text separated by commas. Unix peers are in it anyway, to
+    Gunicorn also if it is empty.
+    """
+    if value is None:
+        return Texts(None)
+    items = value.split(",") if isinstance(value, str) else _list(value, "a list of addresses")
+    return Texts([text for item in items for text in line(str(item)).texts or []] or ["unix"])
+
+
+def forwarder_headers(value: Any) -> Texts:
+    """Names, in one text separated by commas. PATH_INFO has no effect there either."""
+    items = value.split(",") if isinstance(value, str) else _list(value, "a list of names")
+    names = [text for item in items for text in line(item).texts or []]
+    kept = [name for name in names if name.upper() not in ("PATH_INFO", "*")]
+    every = "name the fields: there is no * here" if "*" in names else None
+    return Texts(kept, every)
+
+
+#: What each field is to Gunicorn where it means https, and here too.
+SCHEME_FIELDS = {
+    "X-FORWARDED-PROTO": ("https",),
+    "X-FORWARDED-PROTOCOL": ("ssl", "https"),
+    "X-FORWARDED-SSL": ("on",),
+}
+
+
+def scheme_headers(value: Any) -> Texts:
+    """Names and values that mean https: they are known here, so others are what is told."""
+    if not isinstance(value, dict):
+        raise ValueError("a dict of names and values")
+    others = [
+        f"{name}: {word}"
+        for name, word in value.items()
+        if str(word).lower() not in SCHEME_FIELDS.get(str(name).upper(), ())
+    ]
+    if not others:
+        return Texts(None)
+    known = "X-Forwarded-Proto, -Protocol, -Ssl and Forwarded are heeded"
+    return Texts(None, f"{', '.join(others)} is not heeded; {known}")
+
+
+def proxy_protocol(value: Any) -> Texts:
+    """off, v1, v2 or auto; True is auto."""
+    if value is None or isinstance(value, bool):
+        return Texts(["auto" if value else "off"])
+    text = line(value)
+    modes = {"true": ["auto"], "false": ["off"]}
+    return Texts(modes.get((text.texts or ["off"])[0].lower(), text.texts))
+
+
 def variables(value: Any) -> Texts:
     """Texts NAME=VALUE."""
     items = value.split(",") if isinstance(value, str) else _list(value, "a list of NAME=VALUE")
     return Texts([text for item in items for text in line(item).texts or []])
+
+
+def suites(value: Any) -> Texts:
+    """Cipher suites as in OpenSSL's lists."""
+    texts = line(value).texts
+    return Texts(None if texts is None else re.split("[:, ]+", texts[0]))
 
 
 def _list(value: Any, expected: str) -> list[Any]:
@@ -158,14 +206,13 @@ def access_format(value: Any) -> Texts:
 def worker_class(value: Any) -> Texts:
     """The kind of the workers: there is one, so this says what is different."""
     name = value if isinstance(value, str) else getattr(value, "__qualname__", repr(value))
-    if name == "sync":
+    if name in ("sync", "gthread"):
+        # The setting threads says how many.
         return Texts(None)
     if name == "asgi" or "uvicorn" in name.lower():
         raise ValueError("a worker class for WSGI: Ironhorn doesn't serve ASGI")
-    if name == "gthread":
-        why = "one thread serves requests, and holds idle and slow clients besides"
-    elif name.startswith(("gevent", "eventlet", "tornado", "egg:gunicorn#gevent")):
-        why = "nothing is patched; a worker serves one request at a time, so set more workers"
+    if name.startswith(("gevent", "eventlet", "tornado", "egg:gunicorn#gevent")):
+        why = "nothing is patched; set more threads, or workers"
     else:
         why = "there is one kind of worker"
     return Texts(None, f"{name}: {why}")

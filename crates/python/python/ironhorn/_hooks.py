@@ -17,10 +17,12 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple, Protocol
 
 from ironhorn import _ironhorn, _modules
+from ironhorn._limits import Overdue, limited
 
 #: Each hook of ours and its arguments; those of the master first.
 MASTER_HOOKS = {
@@ -278,7 +280,11 @@ class Hooks:
         found = [(side, call) for side, call in calls if call is not None]
         if event in _REQUEST_HOOKS:
             return [(side.name, call) for side, call in found]
-        variables = self._settings["env"] if event in _IN_MASTER else {}
+        if event in _IN_MASTER:
+            variables = self._settings["env"]
+            found = [(side, partial(limited, call)) for side, call in found]
+        else:
+            variables = {}
         return [(side.name, self._prepared(side, call, variables)) for side, call in found]
 
     def _prepared(
@@ -377,13 +383,20 @@ def _warn_of_package(conf: Any, package: str) -> list[str]:
 
 def _native(hooks: str, app: str) -> NativeSide:
     if not hooks.endswith(".py") and os.sep not in hooks:
-        return NativeSide(hooks, _modules.import_fresh(hooks))
+        return NativeSide(hooks, _run(_modules.import_fresh, hooks))
     own = _modules.file_of(app)
     if own is not None and os.path.realpath(own) == os.path.realpath(hooks):
         raise HooksError(f"{hooks}: it is the app's own module, which the master must not run")
     if not os.path.isfile(hooks):
         raise HooksError(f"{hooks}: there is no such file")
-    return NativeSide(hooks, _modules.execute(MODULE, os.path.abspath(hooks)))
+    return NativeSide(hooks, _run(_modules.execute, MODULE, os.path.abspath(hooks)))
+
+
+def _run(load: Callable[..., ModuleType], *arguments: str) -> ModuleType:
+    try:
+        return limited(load, *arguments)
+    except Overdue as error:
+        raise HooksError(f"{arguments[-1]}: {error}") from None
 
 
 @contextmanager

@@ -116,7 +116,11 @@ fn shown(key: &str, value: &Value) -> String {
         }
         Value::Object(entries) => match (entries.get("method"), entries.get("path")) {
             (Some(_), Some(_)) => {
-                let words = entries.iter().map(|(key, value)| shown(key, value));
+                let told = entries.iter().filter(|(_, value)| !value.is_null());
+                let words = told.map(|(key, value)| match key.as_str() {
+                    "method" | "path" | "age" => shown(key, value),
+                    key => entry(key, value),
+                });
                 words.collect::<Vec<_>>().join(" ")
             }
             _ => {
@@ -197,6 +201,16 @@ mod tests {
         let deaths = json!({ "ok": true, "deaths": [{ "pid": 7, "stacks": "a\nb", "age": 1 },
             { "pid": 8, "stacks": "", "age": 100 }]});
         let expected = "pid  age\n7    1.00s\na\nb\n8    1m40s\n";
+        assert_eq!(reply(&Request::Deaths, &deaths), expected);
+    }
+
+    #[test]
+    fn requests_are_told_in_words() {
+        let deaths = json!({ "ok": true, "deaths": [{ "pid": 7, "requests": [
+            { "method": "GET", "path": "/a", "age": 31, "thread": 2, "status": 504 },
+            { "method": "PUT", "path": "/b", "age": 1.5, "thread": null, "status": null },
+        ]}]});
+        let expected = "pid  requests\n7    GET /a 31.00s thread 2 status 504, PUT /b 1.50s\n";
         assert_eq!(reply(&Request::Deaths, &deaths), expected);
     }
 }

@@ -15,8 +15,12 @@ pub(crate) struct Constants<'py> {
     pub(crate) empty_input: Bound<'py, PyAny>,
     /// `ironhorn.extend_timeout`
     pub(crate) extend_timeout: Bound<'py, PyAny>,
+    /// `ironhorn.client_disconnected`
+    pub(crate) client_disconnected: Bound<'py, PyAny>,
     /// Whether the server may run the app in another process at the same time.
     pub(crate) multiprocess: bool,
+    /// Whether it may in another thread.
+    pub(crate) multithread: bool,
 }
 
 /// The largest number of keys of a dict with 32 slots; see [`with_room`].
@@ -50,11 +54,12 @@ pub(super) fn template<'py>(
             ("wsgi.url_scheme", text("http")),
             ("wsgi.input", constants.empty_input.clone()),
             ("wsgi.errors", constants.errors.clone()),
-            ("wsgi.multithread", flag(false)),
+            ("wsgi.multithread", flag(constants.multithread)),
             ("wsgi.multiprocess", flag(constants.multiprocess)),
             ("wsgi.run_once", flag(false)),
             ("wsgi.file_wrapper", constants.file_wrapper.clone()),
             ("wsgi.input_terminated", flag(true)),
+            ("ironhorn.client_disconnected", constants.client_disconnected.clone()),
             ("ironhorn.extend_timeout", constants.extend_timeout.clone()),
         ],
     )

@@ -2,7 +2,7 @@
 
 /// Decodes percent escapes; what is no escape stays as it is, as `urllib.parse.unquote` has it.
 /// `None` if there is nothing to decode.
-pub(super) fn percent_decode<'a>(encoded: &[u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+pub(crate) fn percent_decode<'a>(encoded: &[u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
     let first = encoded.iter().position(|&byte| byte == b'%')?;
     scratch.clear();
     scratch.extend_from_slice(&encoded[..first]);

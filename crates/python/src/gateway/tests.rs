@@ -35,11 +35,13 @@ impl<'py> Bench<'py> {
         let app = globals.get_item("app").unwrap().unwrap();
         let options = GatewayOptions {
             multiprocess: false,
+            multithread: false,
             header_map: HeaderMap::Drop,
+            visible: Visible::default(),
             listeners: vec![Local::Inet("127.0.0.1:80".parse().unwrap())],
-            slot: Board::new(1).unwrap().slot(1),
+            lane: Board::new(1).unwrap().slot(1).lane(0),
         };
-        let gateway = Gateway::new(app, &options).unwrap();
+        let gateway = Gateway::new(py, app, &options).unwrap();
         Self { gateway, globals, exchange: FakeExchange::default() }
     }
 
@@ -712,13 +714,53 @@ fn underscores_can_be_refused() {
         let mut bench = Bench::new(py, "def app(environ, start_response): 1 / 0");
         let options = GatewayOptions {
             multiprocess: false,
+            multithread: false,
             header_map: HeaderMap::Refuse,
+            visible: Visible::default(),
             listeners: vec![Local::Inet("127.0.0.1:80".parse().unwrap())],
-            slot: Board::new(1).unwrap().slot(1),
+            lane: Board::new(1).unwrap().slot(1).lane(0),
         };
-        bench.gateway = Gateway::new(bench.gateway.app.clone(), &options).unwrap();
+        let app = bench.globals.get_item("app").unwrap().unwrap();
+        bench.gateway = Gateway::new(py, app, &options).unwrap();
         let wire = b"GET / HTTP/1.1\r\nHost: h\r\nA_B: c\r\n\r\n";
         let found = bench.serve(wire, Body::Empty);
         assert_eq!(found, outcome("complete", "HTTP/1.1 400 Bad Request\r\n", &[]));
     });
+}
+
+#[test]
+fn apps_are_mounted_under_prefixes() {
+    let log = log_of(|py| {
+        let mut bench = Bench::new(
+            py,
+            "def named(name):
+    def app(environ, start_response):
+        start_response('200 OK', [])
+        return [f\"{name} {environ['SCRIPT_NAME']} {environ['PATH_INFO']}\".encode('latin-1')]
+    return app
+app, api, shop = named('app'), named('api'), named('shop')",
+        );
+        let options = GatewayOptions {
+            multiprocess: false,
+            multithread: false,
+            header_map: HeaderMap::Drop,
+            visible: Visible::default(),
+            listeners: vec![Local::Inet("127.0.0.1:80".parse().unwrap())],
+            lane: Board::new(1).unwrap().slot(1).lane(0),
+        };
+        let app = |name: &str| bench.globals.get_item(name).unwrap().unwrap();
+        let loaded = vec![("/shop".to_owned(), app("shop")), ("/shop/api".to_owned(), app("api"))];
+        let apps = Apps::new(loaded).unwrap();
+        bench.gateway = Gateway::new(py, apps, &options).unwrap();
+        let mut get = |path: &str| {
+            bench.serve(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes(), Body::Empty)
+        };
+        let ok = |text: &str| outcome("complete", "HTTP/1.1 200 OK\r\n", &[text]);
+        assert_eq!(get("/shop"), ok("shop /shop "));
+        assert_eq!(get("/shop/api/%C3%A9?q"), ok("api /shop/api /é"));
+        assert_eq!(get("/shop/apis"), ok("shop /shop /apis"));
+        let head = "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\n";
+        assert_eq!(get("/shops"), outcome("complete", head, &["Not Found\n"]));
+    });
+    assert_eq!(log, [] as [&str; 0]);
 }

@@ -51,7 +51,11 @@ impl Conf {
             let line = format!("settings are read from {name}, as there is no ironhorn.yaml");
             (Level::Info, line)
         });
-        let overridden = [("bind", "PORT"), ("workers", "WEB_CONCURRENCY")];
+        let overridden = [
+            ("bind", "PORT"),
+            ("workers", "WEB_CONCURRENCY"),
+            ("forwarded_allow_ips", "FORWARDED_ALLOW_IPS"),
+        ];
         let overridden = overridden.into_iter().filter_map(|(key, variable)| {
             let is_it = matches!(resolved.origin(key)?, Origin::Variable(name) if name == variable);
             let line = format!(

@@ -3,7 +3,7 @@
 //! The master has one thread and does nothing else while a hook runs: a slow one is warned of by
 //! name, but only its author can make it quick.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use ironhorn_master::report::{Report, Who};
@@ -13,6 +13,14 @@ use pyo3::prelude::*;
 
 use super::Hooks;
 use crate::traceback;
+
+/// How many threads the master has besides its own, if they are more than when this was asked last.
+pub(crate) fn new_threads() -> Option<usize> {
+    static KNOWN: AtomicUsize = AtomicUsize::new(0);
+    let threads = thread_count().ok()?.saturating_sub(1);
+    let known = KNOWN.swap(threads, Ordering::Relaxed);
+    (threads > known).then_some(threads)
+}
 
 impl Hooks {
     /// The server is about to start.
@@ -50,7 +58,7 @@ impl Hooks {
             Report::Reloading { .. } => self.call(py, "on_reload", || ()),
             Report::ReloadFailed { reason, .. } => self.call(py, "reload_failed", || (reason,)),
             Report::Ready { who, .. } => drop(self.know(py, who)),
-            Report::RequestTimeout { who, method, path, age } => {
+            Report::RequestTimeout { who, method, path, age, .. } => {
                 let worker = self.know(py, who);
                 self.call(py, "worker_timeout", || (&worker, method, path, age.as_secs_f64()));
             }
@@ -114,9 +122,8 @@ impl Hooks {
 
     /// Sees to it that the master is as it must be.
     fn look_after(&self, py: Python<'_>, event: &'static str) {
-        static WARNED: AtomicBool = AtomicBool::new(false);
-        if thread_count().is_ok_and(|count| count > 1) && !WARNED.swap(true, Ordering::Relaxed) {
-            log::warn!(hook = event; "the master has threads now: they don't run, and no worker has them");
+        if let Some(threads) = new_threads() {
+            log::warn!(hook = event, threads; "the hook has started threads in the master: they don't run, and no worker has them");
         }
         let Some(hooks) = &self.0 else { return };
         match hooks.bind(py).call_method0("keep_app_out").and_then(|out| out.extract::<bool>()) {

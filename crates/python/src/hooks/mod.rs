@@ -15,6 +15,7 @@
 
 mod call;
 mod conf;
+mod guard;
 mod lines;
 mod master;
 mod settings;
@@ -26,8 +27,10 @@ use ironhorn_config::Settings;
 use pyo3::prelude::*;
 
 pub(crate) use conf::{Conf, Confs};
+pub(crate) use guard::watch;
 pub(crate) use lines::write_line;
-pub(crate) use worker::{RequestHooks, Told, WorkerHooks};
+pub(crate) use master::new_threads;
+pub(crate) use worker::{RequestHooks, Told, UnboundTold, WorkerHooks};
 
 use crate::traceback;
 use call::Call;
@@ -47,7 +50,7 @@ impl Hooks {
         if settings.hooks.is_none() && conf.is_none() {
             return Ok((Self(None), Vec::new()));
         }
-        let module = settings.app.split(':').next().unwrap_or_default();
+        let module = settings.main_app().split(':').next().unwrap_or_default();
         let load = || -> PyResult<_> {
             let shown = settings::shown(py, settings)?;
             let has_hooks = settings.hooks.is_some() || conf.is_some_and(|conf| conf.has_hooks);

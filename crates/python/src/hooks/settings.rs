@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ironhorn_config::{AccessLogFormat, HeaderMap, LogFile, LogLevel, Settings};
+use ironhorn_config::{
+    AccessLogFormat, HeaderMap, LogFile, LogLevel, Protocol, ProxyProtocol, Settings,
+};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -12,12 +14,17 @@ pub(super) fn shown<'py>(py: Python<'py>, settings: &Settings) -> PyResult<Bound
     let shown = PyDict::new(py);
     let s = settings;
     shown.set_item("app", &s.app)?;
+    let mount = PyDict::new(py);
+    s.mount.iter().try_for_each(|(prefix, app)| mount.set_item(prefix, app))?;
+    shown.set_item("mount", mount)?;
     shown.set_item("chdir", s.chdir.as_deref().map(Path::to_string_lossy))?;
     shown.set_item("pythonpath", paths(&s.pythonpath))?;
     let env = PyDict::new(py);
     s.env.iter().try_for_each(|(name, value)| env.set_item(name, value))?;
     shown.set_item("env", env)?;
-    shown.set_item("bind", s.bind.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    shown.set_item("bind", texts(&s.bind))?;
+    shown.set_item("protocol", if s.protocol == Protocol::Uwsgi { "uwsgi" } else { "http" })?;
+    shown.set_item("uwsgi_allow_from", texts(&s.uwsgi_allow_from))?;
     shown.set_item("backlog", s.backlog)?;
     shown.set_item("workers", s.workers)?;
     shown.set_item("threads", s.threads)?;
@@ -40,6 +47,18 @@ pub(super) fn shown<'py>(py: Python<'py>, settings: &Settings) -> PyResult<Bound
             HeaderMap::Allow => "allow",
         },
     )?;
+    shown.set_item("forwarded_allow_ips", texts(&s.forwarded_allow_ips))?;
+    shown.set_item("forwarder_headers", &s.forwarder_headers)?;
+    shown.set_item(
+        "proxy_protocol",
+        match s.proxy_protocol {
+            ProxyProtocol::Off => "off",
+            ProxyProtocol::V1 => "v1",
+            ProxyProtocol::V2 => "v2",
+            ProxyProtocol::Auto => "auto",
+        },
+    )?;
+    shown.set_item("proxy_allow_from", texts(&s.proxy_allow_from))?;
     shown.set_item("pid", s.pid.as_deref().map(Path::to_string_lossy))?;
     shown.set_item("umask", s.umask)?;
     shown.set_item("name", &s.name)?;
@@ -78,6 +97,10 @@ fn file(file: &LogFile) -> String {
         LogFile::Standard => "-".to_owned(),
         LogFile::Path(path) => path.to_string_lossy().into_owned(),
     }
+}
+
+fn texts<T: ToString>(items: &[T]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
 }
 
 fn paths(paths: &[PathBuf]) -> Vec<String> {

@@ -67,9 +67,12 @@ impl<'py> WorkerHooks<'py> {
 
     /// What is called for each request; none costs nothing.
     pub(crate) fn around_requests(&self) -> Option<Rc<RequestHooks<'py>>> {
-        let pre = self.hooks.calls(self.py, "pre_request");
-        let post = self.hooks.calls(self.py, "post_request");
-        (!pre.is_empty() || !post.is_empty()).then(|| Rc::new(RequestHooks { pre, post }))
+        RequestHooks::of(self.py, &self.hooks)
+    }
+
+    /// The same hooks for another thread of the worker.
+    pub(crate) fn for_thread(&self) -> Hooks {
+        Hooks(self.hooks.0.as_ref().map(|hooks| hooks.clone_ref(self.py)))
     }
 
     /// Calls what the boot depends on.
@@ -102,6 +105,13 @@ pub(crate) struct RequestHooks<'py> {
 }
 
 impl<'py> RequestHooks<'py> {
+    /// Those that are called for each request; none costs nothing.
+    pub(crate) fn of(py: Python<'py>, hooks: &Hooks) -> Option<Rc<Self>> {
+        let pre = hooks.calls(py, "pre_request");
+        let post = hooks.calls(py, "post_request");
+        (!pre.is_empty() || !post.is_empty()).then(|| Rc::new(Self { pre, post }))
+    }
+
     /// The app is about to be called; the answer is to be told when it is over.
     pub(crate) fn begin(self: &Rc<Self>, environ: &Bound<'py, PyDict>) -> Told<'py> {
         for call in &self.pre {
@@ -119,7 +129,25 @@ pub(crate) struct Told<'py> {
     head: Vec<u8>,
 }
 
+/// What is known of such a request, on its way from one thread to another, which has the same hooks.
+pub(crate) struct UnboundTold {
+    began: Instant,
+    head: Vec<u8>,
+}
+
+impl UnboundTold {
+    /// It is told to the hooks of this thread.
+    pub(crate) fn bind<'py>(self, hooks: &Rc<RequestHooks<'py>>) -> Told<'py> {
+        Told { hooks: Rc::clone(hooks), began: self.began, head: self.head }
+    }
+}
+
 impl<'py> Told<'py> {
+    /// Another thread's hooks will be told.
+    pub(crate) fn unbind(self) -> UnboundTold {
+        UnboundTold { began: self.began, head: self.head }
+    }
+
     /// The app has made its head.
     pub(crate) fn set_head(&mut self, head: &ResponseHead) {
         if !self.hooks.post.is_empty() {

@@ -50,6 +50,19 @@ fn sources_count() {
 }
 
 #[test]
+fn a_directory_may_come_later() {
+    let (_directory, root, mut sources) = watched(&["later/settings.toml"]);
+    let (again, reload) = sources.attend(START);
+    assert!(again.is_some() && !reload, "it is looked for");
+    fs::create_dir(root.join("later")).unwrap();
+    write(root.join("later/settings.toml"));
+    assert!(counts(&mut sources));
+    assert_eq!(sources.attend(START + PATIENCE * 2), (None, false));
+    write(root.join("later/settings.toml"));
+    assert!(counts(&mut sources));
+}
+
+#[test]
 fn other_files_do_not() {
     let (_directory, root, mut sources) = watched(&[]);
     for path in [

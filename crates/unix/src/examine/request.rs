@@ -1,4 +1,5 @@
-//! Whose turn it is to answer the request that the app runs: a state machine in one word.
+//! Whose turn it is to answer the request that the app runs in one lane: a state machine in one
+//! word.
 //!
 //! ```text
 //!                     open                      look, answer
@@ -9,23 +10,26 @@
 //!          │                                                                  close │
 //!          └────────────────────────────────────────────────────────────────────────┘
 //!
-//!   63            34 │ 33         3 │    2    │ 1  0
-//!     number         │  connection  │ is HEAD │ state
+//!   63            35 │ 34               4 │   3     │    2    │ 1  0
+//!     number         │ connection or token │ by loop │ is HEAD │ state
 //! ```
 //!
-//! [`answer`](Request::answer) is the signal handler's, the others are the worker's. Who finds the
-//! handler answering, in another thread, waits for it: the connection must not be closed, and its
-//! descriptor be another's, under its hands. The number is one that no other request of late has
-//! had, so that the handler doesn't take the next request by the same connection for the one that
-//! it looked at.
+//! [`answer`](Request::answer) is the signal handler's, the others are the thread's that runs the
+//! app. Who finds the handler answering, in another thread, waits for it: the connection must not be
+//! closed, and its descriptor be another's, under its hands. The number is one that no other request
+//! of late has had, so that the handler doesn't take the next request by the same connection for the
+//! one that it looked at.
 
 use std::os::fd::RawFd;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::thread;
 
-/// The request that the app runs, if it runs one.
+use super::Answer;
+
+/// The request that the app runs, if it runs one. Alone on its cache line: each is another thread's.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Request(AtomicU64);
 
 impl Request {
@@ -34,11 +38,11 @@ impl Request {
         Self(AtomicU64::new(Word::IDLE.0))
     }
 
-    /// One runs, that came by `connection`.
-    pub(super) fn open(&self, connection: RawFd, is_head: bool) {
-        // One writer: the worker's thread, and the handler only while the word says open.
+    /// One runs, that may be answered so.
+    pub(super) fn open(&self, answer: Answer) {
+        // One writer: the lane's thread, and the handler only while the word says open.
         let last = Word(self.0.load(Relaxed));
-        self.0.store(last.next(connection, is_head).0, Release);
+        self.0.store(last.next(answer).0, Release);
     }
 
     /// Takes the right to answer for the app. False: the handler has had it.
@@ -76,12 +80,18 @@ impl Request {
     /// Has `tell` answer instead of the app, unless `open` is claimed or over by now.
     ///
     /// Async-signal-safe, if `tell` is.
-    pub(super) fn answer(&self, open: Word, tell: impl FnOnce(RawFd, bool)) {
+    pub(super) fn answer(&self, open: Word, tell: impl FnOnce(Answer)) {
         let answering = open.with(State::Answering);
         if self.0.compare_exchange(open.0, answering.0, AcqRel, Relaxed).is_ok() {
-            tell(open.connection(), open.is_head());
+            tell(open.answer());
             self.0.store(open.with(State::Expired).0, Release);
         }
+    }
+
+    /// How the request that was expired is answered, if one was and has not been closed.
+    pub(super) fn expired(&self) -> Option<Answer> {
+        let word = Word(self.0.load(Acquire));
+        (word.state() == State::Expired).then(|| word.answer())
     }
 }
 
@@ -98,25 +108,34 @@ enum State {
     Open,
     /// The signal handler uses the connection.
     Answering,
-    /// The client was told 504.
+    /// The client was told 504, or will be by the loop.
     Expired,
 }
 
 const STATE: u64 = 0b11;
 const HEAD: u64 = 0b100;
-const CONNECTION: u32 = 3;
-const NUMBER: u32 = 34;
+const BY_LOOP: u64 = 0b1000;
+const WHERE: u32 = 4;
+/// 31 bits: a descriptor is not negative.
+const WHERE_MASK: u64 = i32::MAX.cast_unsigned() as u64;
+const NUMBER: u32 = 35;
 
 impl Word {
     const IDLE: Self = Self(State::Idle as u64);
 
     /// The request after this one, open.
-    fn next(self, connection: RawFd, is_head: bool) -> Self {
-        debug_assert!(connection >= 0, "invariant: an open descriptor");
+    fn next(self, answer: Answer) -> Self {
         let number = (self.0 >> NUMBER).wrapping_add(1) << NUMBER;
-        let connection = u64::from(connection.cast_unsigned() & i32::MAX.cast_unsigned());
-        let head = if is_head { HEAD } else { 0 };
-        Self(number | connection << CONNECTION | head | State::Open as u64)
+        let (place, flags) = match answer {
+            Answer::Direct { connection, is_head } => {
+                debug_assert!(connection >= 0, "invariant: an open descriptor");
+                (connection.cast_unsigned(), if is_head { HEAD } else { 0 })
+            }
+            Answer::ByLoop { token } => (token, BY_LOOP),
+        };
+        let place = u64::from(place);
+        debug_assert!(place <= WHERE_MASK, "invariant: a token has 31 bits");
+        Self(number | (place & WHERE_MASK) << WHERE | flags | State::Open as u64)
     }
 
     /// The same request in another state.
@@ -133,13 +152,14 @@ impl Word {
         }
     }
 
-    fn is_head(self) -> bool {
-        self.0 & HEAD != 0
-    }
-
-    fn connection(self) -> RawFd {
-        // 31 bits.
-        i32::try_from(self.0 >> CONNECTION & 0x7fff_ffff).unwrap_or(-1)
+    fn answer(self) -> Answer {
+        let place = self.0 >> WHERE & WHERE_MASK;
+        if self.0 & BY_LOOP != 0 {
+            Answer::ByLoop { token: u32::try_from(place).unwrap_or_default() }
+        } else {
+            let connection = RawFd::try_from(place).unwrap_or(-1);
+            Answer::Direct { connection, is_head: self.0 & HEAD != 0 }
+        }
     }
 }
 
@@ -149,15 +169,17 @@ mod tests {
 
     use super::*;
 
+    const DIRECT: Answer = Answer::Direct { connection: 5, is_head: false };
+
     #[test]
     fn the_app_answers_what_it_has_claimed() {
         let request = Request::new();
         assert!(request.claim());
         assert_eq!(request.look(), None);
-        request.open(5, false);
+        request.open(DIRECT);
         let open = request.look().unwrap();
         assert!(request.claim());
-        request.answer(open, |_, _| panic!("it is claimed"));
+        request.answer(open, |_| panic!("it is claimed"));
         assert_eq!(request.look(), None);
         assert!(request.claim());
         request.close();
@@ -166,28 +188,30 @@ mod tests {
 
     #[test]
     fn what_was_answered_cannot_be_claimed() {
-        let request = Request::new();
-        request.open(5, true);
-        let mut told = None;
-        request.answer(request.look().unwrap(), |connection, is_head| {
-            told = Some((connection, is_head));
-        });
-        assert_eq!(told, Some((5, true)));
-        assert_eq!(request.look(), None);
-        assert!(!request.claim());
-        assert!(!request.claim());
-        request.close();
-        assert!(request.claim());
+        for answer in [DIRECT, Answer::ByLoop { token: 9 }] {
+            let request = Request::new();
+            request.open(answer);
+            assert_eq!(request.expired(), None);
+            let mut told = None;
+            request.answer(request.look().unwrap(), |how| told = Some(how));
+            assert_eq!((told, request.expired()), (Some(answer), Some(answer)));
+            assert_eq!(request.look(), None);
+            assert!(!request.claim());
+            assert!(!request.claim());
+            request.close();
+            assert_eq!(request.expired(), None);
+            assert!(request.claim());
+        }
     }
 
     #[test]
     fn the_next_request_by_the_same_connection_is_another() {
         let request = Request::new();
-        request.open(5, false);
+        request.open(DIRECT);
         let first = request.look().unwrap();
         request.close();
-        request.open(5, false);
-        request.answer(first, |_, _| panic!("it is over"));
+        request.open(DIRECT);
+        request.answer(first, |_| panic!("it is over"));
         assert!(request.claim());
     }
 
@@ -198,10 +222,10 @@ mod tests {
             false
         }] {
             let request = Request::new();
-            request.open(5, false);
+            request.open(DIRECT);
             let (started, told) = (AtomicBool::new(false), AtomicBool::new(false));
             thread::scope(|scope| {
-                request.answer(request.look().unwrap(), |_, _| {
+                request.answer(request.look().unwrap(), |_| {
                     scope.spawn(|| {
                         started.store(true, Ordering::Relaxed);
                         assert!(!finder(&request));
@@ -220,22 +244,24 @@ mod tests {
 
     #[test]
     fn all_parts_are_kept() {
-        for connection in [0, 7, i32::MAX] {
-            for is_head in [false, true] {
-                let open = Word::IDLE.next(connection, is_head);
-                for state in [State::Idle, State::Open, State::Answering, State::Expired] {
-                    let word = open.with(state);
-                    let found = (word.state(), word.connection(), word.is_head());
-                    assert_eq!(found, (state, connection, is_head));
-                }
-                assert_eq!(open.with(State::Idle).with(State::Open), open);
+        let direct = [0, 7, i32::MAX].into_iter().flat_map(|connection| {
+            [false, true].map(|is_head| Answer::Direct { connection, is_head })
+        });
+        let by_loop = [0, 7, i32::MAX.cast_unsigned()].map(|token| Answer::ByLoop { token });
+        for answer in direct.chain(by_loop) {
+            let open = Word::IDLE.next(answer);
+            for state in [State::Idle, State::Open, State::Answering, State::Expired] {
+                let word = open.with(state);
+                assert_eq!((word.state(), word.answer()), (state, answer));
             }
+            assert_eq!(open.with(State::Idle).with(State::Open), open);
         }
     }
 
     #[test]
     fn numbers_start_over() {
         let last = Word(u64::MAX);
-        assert_eq!(last.next(5, true), Word(5 << CONNECTION | HEAD | State::Open as u64));
+        let first = last.next(Answer::Direct { connection: 5, is_head: true });
+        assert_eq!(first, Word(5 << WHERE | HEAD | State::Open as u64));
     }
 }

@@ -1,6 +1,7 @@
 //! A socket that accepts connections.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -70,6 +71,18 @@ pub enum Peer {
     Inet(SocketAddr),
     /// Somebody on this machine, through a unix socket.
     Unix,
+    /// Somebody whose address a proxy keeps from us.
+    Unnamed,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix"),
+            Self::Unnamed => f.write_str("unnamed"),
+        }
+    }
 }
 
 impl Listener {

@@ -27,6 +27,11 @@ impl Stream {
         Ok(socket::recv(self.0.as_raw_fd(), buffer, MsgFlags::empty())?)
     }
 
+    /// Like [`recv`](Self::recv), but what is received stays to be received (`MSG_PEEK`).
+    pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(socket::recv(self.0.as_raw_fd(), buffer, MsgFlags::MSG_PEEK)?)
+    }
+
     /// Sends as much as the kernel takes.
     pub fn send(&self, data: &[u8]) -> io::Result<usize> {
         Ok(socket::send(self.0.as_raw_fd(), data, MsgFlags::MSG_NOSIGNAL)?)
@@ -112,6 +117,17 @@ impl Stream {
         poll(&mut polled, timeout)?;
         Ok(polled[0].revents().unwrap_or(PollFlags::empty()))
     }
+}
+
+/// Whether the peer of a connection sends no more: it has closed, or shut that direction down. Asks,
+/// doesn't wait.
+pub fn is_disconnected(socket: BorrowedFd<'_>) -> bool {
+    // poll(2) has POLLRDHUP for that, nix has no name for it, and so doesn't know the answer.
+    let sends_no_more = PollFlags::from_bits_retain(libc::POLLRDHUP);
+    let gone = PollFlags::POLLHUP | PollFlags::POLLERR;
+    let mut polled = [PollFd::new(socket, sends_no_more)];
+    poll(&mut polled, PollTimeout::ZERO).is_ok()
+        && polled[0].revents().is_none_or(|events| events.intersects(gone))
 }
 
 impl From<OwnedFd> for Stream {

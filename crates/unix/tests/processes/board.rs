@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use ironhorn_unix::{Board, Exit, Monotonic, ONE_REPORT, Received, State, ToMaster, channel};
+use ironhorn_unix::{
+    Board, Exit, LANES, Monotonic, ONE_REPORT, Received, State, ToMaster, channel,
+};
 
 use crate::{Case, await_readable, end_of, spawn};
 
@@ -20,10 +22,12 @@ fn seen() {
         slot.set_state(State::Ready);
         slot.beat(Monotonic::from_nanos(5));
         slot.set_connections(7);
-        slot.begin_request(b"POST", b"/a?b=c", Monotonic::from_nanos(6));
-        slot.end_request();
-        slot.begin_request(b"GET", b"/\x1b\xff", Monotonic::from_nanos(8));
-        slot.progress(Monotonic::from_nanos(9));
+        let (first, last) = (slot.lane(0), slot.lane(LANES - 1));
+        first.begin_request(b"POST", b"/a?b=c", Monotonic::from_nanos(6));
+        first.end_request();
+        first.begin_request(b"GET", b"/\x1b\xff", Monotonic::from_nanos(8));
+        first.progress(Monotonic::from_nanos(9));
+        last.begin_request(b"PUT", b"/", Monotonic::from_nanos(10));
         theirs.send(ToMaster::Ready).unwrap();
         0
     });
@@ -34,8 +38,10 @@ fn seen() {
     assert_eq!(read.state, State::Ready);
     assert_eq!(read.heartbeat, Monotonic::from_nanos(5));
     assert_eq!((read.connections, read.requests), (7, 1));
-    assert_eq!(read.busy_since, Some(Monotonic::from_nanos(9)));
-    assert_eq!(read.request, "GET /\\x1b\\xff");
+    let running = read.running.iter().map(|it| (it.lane, it.busy_since, it.request.as_str()));
+    let first = (0, Monotonic::from_nanos(9), "GET /\\x1b\\xff");
+    let last = (LANES - 1, Monotonic::from_nanos(10), "PUT /");
+    assert_eq!(running.collect::<Vec<_>>(), [first, last]);
     assert_eq!(board.slot(1).read().state, State::Empty);
     assert_eq!(board.slot(3).read().state, State::Empty);
 }
@@ -45,24 +51,27 @@ fn killed_writer() {
     let slot = board.slot(1);
     let (ours, theirs) = channel().unwrap();
     let child = spawn(|_| {
+        let lane = slot.lane(0);
         theirs.send(ToMaster::Ready).unwrap();
         loop {
-            slot.begin_request(b"GET", &[b'a'; 300], Monotonic::from_nanos(1));
-            slot.begin_request(b"PUT", &[b'b'; 300], Monotonic::from_nanos(2));
+            lane.begin_request(b"GET", &[b'a'; 300], Monotonic::from_nanos(1));
+            lane.begin_request(b"PUT", &[b'b'; 300], Monotonic::from_nanos(2));
         }
     });
     await_readable(&ours);
+    let lane = slot.lane(0);
+    let request = || lane.read().map(|running| running.request).unwrap_or_default();
     for _ in 0..10_000 {
-        let request = slot.read().request;
+        let request = request();
         let known = |c: char| "GETPUT ab.".contains(c);
         assert!(request.is_empty() || (request.len() == 195 && request.chars().all(known)));
     }
     ironhorn_unix::kill(child, ironhorn_unix::Signal::SIGKILL).unwrap();
     end_of(child);
     slot.reset();
-    assert_eq!(slot.read().request, "");
-    slot.begin_request(b"GET", b"/", Monotonic::from_nanos(3));
-    assert_eq!(slot.read().request, "GET /");
+    assert_eq!(request(), "");
+    lane.begin_request(b"GET", b"/", Monotonic::from_nanos(3));
+    assert_eq!(request(), "GET /");
 }
 
 fn boot_report() {

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ironhorn_unix::{
-    Board, BoardSlot, EXAMINE, Exit, MasterEnd, Monotonic, Pid, Received, Signal, ToMaster,
-    answer_examinations, channel, claim_response, close_request, examine, kill, open_request,
+    Answer, Board, BoardLane, BoardSlot, EXAMINE, Exit, LANES, MasterEnd, Monotonic, Pid, Received,
+    Signal, ToMaster, answer_examinations, channel, claim_response, close_request, examine, kill,
+    open_request, watch_expiries,
 };
 use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
@@ -32,6 +33,9 @@ pub(crate) const CASES: &[Case] = &[
     ("examine::the_former_handler_runs_first", former),
     ("examine::a_process_answers_for_one_worker", one_worker),
     ("examine::a_client_gets_one_answer_whoever_is_first", race),
+    ("examine::each_lane_has_its_client_and_its_time", lanes),
+    ("examine::what_the_handler_cannot_say_the_loop_does", by_loop),
+    ("examine::without_a_loop_nobody_waits_for_it", by_nobody),
 ];
 
 const HEAD: &str = "HTTP/1.1 504 Gateway Timeout\r\n\
@@ -42,6 +46,7 @@ struct Stuck {
     worker: Pid,
     channel: MasterEnd,
     slot: BoardSlot,
+    lane: BoardLane,
     client: UnixStream,
     busy_since: Monotonic,
 }
@@ -58,13 +63,14 @@ impl Stuck {
             drop((master, client));
             answer_examinations(&slot, &worker).unwrap();
             mask.unblock();
-            slot.begin_request(b"GET", b"/slow", busy_since);
-            open_request(connection.as_raw_fd(), is_head);
+            slot.lane(0).begin_request(b"GET", b"/slow", busy_since);
+            open_request(0, Answer::Direct { connection: connection.as_raw_fd(), is_head });
             worker.send(ToMaster::Ready).unwrap();
             app(&connection, &slot);
             0
         });
-        let stuck = Self { worker: child, channel, slot, client, busy_since };
+        let lane = slot.lane(0);
+        let stuck = Self { worker: child, channel, slot, lane, client, busy_since };
         assert_eq!(stuck.hear(), ToMaster::Ready);
         stuck
     }
@@ -100,13 +106,17 @@ impl Stuck {
 
     fn assert_not_answered(&self) {
         assert!(!readable_within(self.client.as_fd(), Duration::ZERO));
-        assert!(!self.slot.read().expired);
+        assert!(!self.lane.is_expired());
     }
 
     fn kill(self) {
         kill(self.worker, Signal::SIGKILL).unwrap();
         end_of(self.worker);
     }
+}
+
+fn direct(connection: &UnixStream) -> Answer {
+    Answer::Direct { connection: connection.as_raw_fd(), is_head: false }
 }
 
 fn for_ever(_: &UnixStream, _: &BoardSlot) {
@@ -117,9 +127,9 @@ fn for_ever(_: &UnixStream, _: &BoardSlot) {
 
 fn stuck() {
     let mut stuck = Stuck::start(false, for_ever);
-    stuck.slot.ask_to_expire(stuck.busy_since);
+    stuck.lane.ask_to_expire(stuck.busy_since);
     stuck.examine();
-    assert!(stuck.slot.read().expired);
+    assert!(stuck.lane.is_expired());
     assert_eq!(stuck.answer(), format!("{HEAD}Gateway Timeout\n"));
     // Once for each request, but examined it is as often as it is asked.
     stuck.examine();
@@ -128,7 +138,7 @@ fn stuck() {
 
 fn head() {
     let mut stuck = Stuck::start(true, for_ever);
-    stuck.slot.ask_to_expire(stuck.busy_since);
+    stuck.lane.ask_to_expire(stuck.busy_since);
     stuck.examine();
     assert_eq!(stuck.answer(), HEAD);
     stuck.kill();
@@ -136,25 +146,25 @@ fn head() {
 
 fn claimed() {
     let mut stuck = Stuck::start(false, |mut connection, slot| {
-        assert!(claim_response());
+        assert!(claim_response(0));
         slot.set_connections(1);
         await_expiry(slot);
-        assert!(claim_response());
+        assert!(claim_response(0));
         connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
         connection.shutdown(std::net::Shutdown::Write).unwrap();
         for_ever(connection, slot);
     });
     stuck.await_connection();
-    stuck.slot.ask_to_expire(stuck.busy_since);
+    stuck.lane.ask_to_expire(stuck.busy_since);
     stuck.examine();
-    assert!(!stuck.slot.read().expired);
+    assert!(!stuck.lane.is_expired());
     assert_eq!(stuck.answer(), "HTTP/1.1 200 OK\r\n\r\n");
     stuck.kill();
 }
 
 /// Until the master has named the request.
 fn await_expiry(slot: &BoardSlot) {
-    while !slot.is_asked_to_expire() {
+    while !slot.lane(0).is_asked_to_expire() {
         spin_loop();
     }
 }
@@ -163,7 +173,7 @@ fn another() {
     let stuck = Stuck::start(false, for_ever);
     stuck.examine();
     stuck.assert_not_answered();
-    stuck.slot.ask_to_expire(Monotonic::from_nanos(stuck.busy_since.as_nanos() - 1));
+    stuck.lane.ask_to_expire(Monotonic::from_nanos(stuck.busy_since.as_nanos() - 1));
     stuck.examine();
     stuck.assert_not_answered();
     stuck.kill();
@@ -171,13 +181,13 @@ fn another() {
 
 fn idle() {
     let stuck = Stuck::start(false, |connection, slot| {
-        close_request();
-        slot.end_request();
+        close_request(0);
+        slot.lane(0).end_request();
         slot.set_connections(1);
         for_ever(connection, slot);
     });
     stuck.await_connection();
-    stuck.slot.ask_to_expire(stuck.busy_since);
+    stuck.lane.ask_to_expire(stuck.busy_since);
     stuck.examine();
     stuck.assert_not_answered();
     stuck.kill();
@@ -185,21 +195,21 @@ fn idle() {
 
 fn next_request() {
     let stuck = Stuck::start(false, |connection, slot| {
-        while !slot.read().expired {
+        while !slot.lane(0).is_expired() {
             spin_loop();
         }
-        assert!(!claim_response());
-        assert!(!claim_response());
-        close_request();
-        slot.end_request();
-        assert!(claim_response());
-        slot.begin_request(b"GET", b"/", Monotonic::now());
-        open_request(connection.as_raw_fd(), false);
-        assert!(!slot.read().expired);
-        assert!(claim_response());
-        close_request();
+        assert!(!claim_response(0));
+        assert!(!claim_response(0));
+        close_request(0);
+        slot.lane(0).end_request();
+        assert!(claim_response(0));
+        slot.lane(0).begin_request(b"GET", b"/", Monotonic::now());
+        open_request(0, direct(connection));
+        assert!(!slot.lane(0).is_expired());
+        assert!(claim_response(0));
+        close_request(0);
     });
-    stuck.slot.ask_to_expire(stuck.busy_since);
+    stuck.lane.ask_to_expire(stuck.busy_since);
     stuck.examine();
     assert_eq!(end_of(stuck.worker), Exit::Code(0));
 }
@@ -210,7 +220,7 @@ fn errno_kept() {
         (&at_gate).read_exact(&mut [0]).unwrap();
         Errno::EXDEV.set();
         slot.set_connections(1);
-        while !slot.read().expired {
+        while !slot.lane(0).is_expired() {
             spin_loop();
         }
         assert_eq!(Errno::last(), Errno::EXDEV);
@@ -219,7 +229,7 @@ fn errno_kept() {
     stuck.client.shutdown(std::net::Shutdown::Both).unwrap();
     (&go).write_all(b"x").unwrap();
     stuck.await_connection();
-    stuck.slot.ask_to_expire(stuck.busy_since);
+    stuck.lane.ask_to_expire(stuck.busy_since);
     stuck.examine();
     assert_eq!(end_of(stuck.worker), Exit::Code(0));
 }
@@ -230,7 +240,7 @@ fn restarted() {
         assert_eq!(nix::unistd::read(&at_gate, &mut [0]), Ok(1));
     });
     await_sleep(stuck.worker);
-    stuck.slot.ask_to_expire(stuck.busy_since);
+    stuck.lane.ask_to_expire(stuck.busy_since);
     stuck.examine();
     (&go).write_all(b"x").unwrap();
     assert_eq!(end_of(stuck.worker), Exit::Code(0));
@@ -248,7 +258,7 @@ fn forked_by_app() {
         slot.set_connections(1);
         for_ever(connection, slot);
     });
-    stuck.slot.ask_to_expire(stuck.busy_since);
+    stuck.lane.ask_to_expire(stuck.busy_since);
     stuck.await_connection();
     assert_eq!(stuck.channel.receive().unwrap(), Received::Nothing);
     stuck.assert_not_answered();
@@ -283,13 +293,13 @@ fn former() {
     let mut stuck = Stuck::start(false, |_, slot| {
         Errno::EXDEV.set();
         slot.set_connections(1);
-        while !slot.read().expired {
+        while !slot.lane(0).is_expired() {
             spin_loop();
         }
         assert_eq!((FORMER.load(Ordering::Relaxed), Errno::last()), (1, Errno::EXDEV));
     });
     stuck.await_connection();
-    stuck.slot.ask_to_expire(stuck.busy_since);
+    stuck.lane.ask_to_expire(stuck.busy_since);
     stuck.examine();
     assert_eq!(stuck.answer(), format!("{HEAD}Gateway Timeout\n"));
     assert_eq!(end_of(stuck.worker), Exit::Code(0));
@@ -339,7 +349,7 @@ fn race() {
 
 /// Until the handler has answered.
 fn await_answer(slot: &BoardSlot) {
-    while !slot.read().expired {
+    while !slot.lane(0).is_expired() {
         std::thread::yield_now();
     }
 }
@@ -359,15 +369,15 @@ impl Drop for Over<'_> {
 /// True: the app was first.
 fn one_request(slot: &BoardSlot, app: impl FnOnce()) -> bool {
     let (mut client, mut connection) = UnixStream::pair().unwrap();
-    slot.begin_request(b"GET", b"/", Monotonic::now());
-    open_request(connection.as_raw_fd(), false);
+    slot.lane(0).begin_request(b"GET", b"/", Monotonic::now());
+    open_request(0, direct(&connection));
     app();
-    let is_claimed = claim_response();
+    let is_claimed = claim_response(0);
     if is_claimed {
         connection.write_all(b"200").unwrap();
     }
-    close_request();
-    slot.end_request();
+    close_request(0);
+    slot.lane(0).end_request();
     drop(connection);
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
@@ -379,11 +389,101 @@ fn one_request(slot: &BoardSlot, app: impl FnOnce()) -> bool {
 /// Names whatever request runs, and runs the handler in this thread.
 fn expire_all(slot: &BoardSlot, master: &MasterEnd, asked: &AtomicUsize) {
     while asked.load(Ordering::Relaxed) < OVER {
-        if let Some(busy_since) = slot.read().busy_since {
-            slot.ask_to_expire(busy_since);
+        let lane = slot.lane(0);
+        if let Some(running) = lane.read() {
+            lane.ask_to_expire(running.busy_since);
             asked.fetch_add(1, Ordering::Release);
             nix::sys::signal::raise(EXAMINE).unwrap();
             assert_eq!(master.receive().unwrap(), Received::Message(ToMaster::Examined));
         }
     }
+}
+
+/// One thread with a signal handler for all, many lanes: those that were named are answered, in one
+/// examination, and nobody else.
+fn lanes() {
+    const NAMED: [usize; 4] = [0, 3, 40, LANES - 1];
+    let slot = Board::new(1).unwrap().slot(1);
+    let (master, worker) = channel().unwrap();
+    let pairs: Vec<_> = (0..LANES).map(|_| UnixStream::pair().unwrap()).collect();
+    answer_examinations(&slot, &worker).unwrap();
+    let since = |index: usize| Monotonic::from_nanos(1 + u64::try_from(index).unwrap());
+    // The last lane is idle, and so is every seventh.
+    let is_open = |index: usize| index % 7 != 6 && index != LANES - 1;
+    for (index, (_, connection)) in pairs.iter().enumerate().filter(|(index, _)| is_open(*index)) {
+        slot.lane(index).begin_request(b"GET", b"/", since(index));
+        open_request(index, direct(connection));
+    }
+    // In this one the app was first.
+    assert!(claim_response(40));
+    for index in NAMED {
+        slot.lane(index).ask_to_expire(since(index));
+    }
+    let asked = slot.ask_to_examine();
+    nix::sys::signal::raise(EXAMINE).unwrap();
+    assert_eq!(slot.examined(), asked);
+    assert_eq!(master.receive().unwrap(), Received::Message(ToMaster::Examined));
+    assert_eq!(master.receive().unwrap(), Received::Nothing, "it is said once");
+    for (index, (client, connection)) in pairs.into_iter().enumerate() {
+        let told = NAMED.contains(&index) && is_open(index) && index != 40;
+        assert_eq!(slot.lane(index).is_expired(), told, "lane {index}");
+        assert_eq!(claim_response(index), !told, "lane {index}");
+        close_request(index);
+        drop(connection);
+        let mut answer = String::new();
+        (&client).read_to_string(&mut answer).unwrap();
+        let expected = if told { format!("{HEAD}Gateway Timeout\n") } else { String::new() };
+        assert_eq!(answer, expected, "lane {index}");
+    }
+}
+
+fn by_loop() {
+    const TOKEN: u32 = 77;
+    let slot = Board::new(1).unwrap().slot(1);
+    let (master, worker) = channel().unwrap();
+    answer_examinations(&slot, &worker).unwrap();
+    let expiries = watch_expiries().unwrap();
+    let readable = || readable_within(expiries.as_fd(), Duration::ZERO);
+    let since = Monotonic::from_nanos(5);
+    let begin = |index: usize| {
+        slot.lane(index).begin_request(b"GET", b"/", since);
+        open_request(index, Answer::ByLoop { token: TOKEN });
+    };
+    [0, 1, 2].into_iter().for_each(begin);
+    nix::sys::signal::raise(EXAMINE).unwrap();
+    assert_eq!(master.receive().unwrap(), Received::Message(ToMaster::Examined));
+    assert!(!readable(), "nothing is to expire");
+
+    slot.lane(1).ask_to_expire(since);
+    nix::sys::signal::raise(EXAMINE).unwrap();
+    assert_eq!(master.receive().unwrap(), Received::Nothing, "that is the loop's to say");
+    assert!(readable());
+    assert_eq!([0, 1, 2].map(claim_response), [true, false, true]);
+    assert!(!slot.lane(1).is_expired(), "its client was told nothing so far");
+    for _ in 0..2 {
+        assert_eq!(expiries.take().collect::<Vec<_>>(), [(1, TOKEN)]);
+        assert!(!readable());
+    }
+    slot.lane(1).set_expired();
+    assert_eq!(expiries.take().collect::<Vec<_>>(), []);
+    // The app comes back, and the lane serves the next one.
+    assert!(!claim_response(1));
+    close_request(1);
+    begin(1);
+    assert_eq!(expiries.take().collect::<Vec<_>>(), []);
+    assert!(claim_response(1));
+}
+
+fn by_nobody() {
+    let slot = Board::new(1).unwrap().slot(1);
+    let (master, worker) = channel().unwrap();
+    answer_examinations(&slot, &worker).unwrap();
+    let since = Monotonic::from_nanos(5);
+    slot.lane(0).begin_request(b"GET", b"/", since);
+    open_request(0, Answer::ByLoop { token: 1 });
+    slot.lane(0).ask_to_expire(since);
+    nix::sys::signal::raise(EXAMINE).unwrap();
+    assert_eq!(master.receive().unwrap(), Received::Message(ToMaster::Examined));
+    assert!(!claim_response(0));
+    assert!(!slot.lane(0).is_expired());
 }

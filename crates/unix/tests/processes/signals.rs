@@ -22,6 +22,7 @@ pub(crate) const CASES: &[Case] = &[
     ("signals::a_former_handler_is_not_called_but_restored", former_handler),
     ("signals::are_reclaimed", reclaimed),
     ("signals::can_end_the_process", exits_at_once),
+    ("signals::that_are_not_heeded_end_who_insists", unheeded),
     ("signals::that_cannot_be_caught", not_catchable),
     ("signals::ignore_and_reset", ignore_and_reset),
     ("signals::can_be_installed_again", again),
@@ -186,6 +187,27 @@ fn exits_at_once() {
         1
     });
     assert_eq!(end_of(child), Exit::Code(7));
+}
+
+fn unheeded() {
+    let signals = Signals::install(&[Signal::SIGTERM]).unwrap();
+    let (child, _signals) = spawn_with(signals, |mask, signals| {
+        let mut signals = signals.rebuild(&[Signal::SIGTERM]).unwrap();
+        let unheeded = signals.end_if_unheeded(&[Signal::SIGTERM], 9).unwrap();
+        mask.unblock();
+        for _ in 0..2 {
+            raise(Signal::SIGTERM).unwrap();
+        }
+        assert!(unheeded.is_asked());
+        assert_eq!(signals.drain().len(), 2);
+        assert!(!unheeded.is_asked());
+        unheeded.begin();
+        loop {
+            raise(Signal::SIGTERM).unwrap();
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    });
+    assert_eq!(end_of(child), Exit::Code(9));
 }
 
 fn not_catchable() {

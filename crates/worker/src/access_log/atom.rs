@@ -115,9 +115,7 @@ impl Context<'_> {
                 escape(self.of_request(|request| request.query()), out);
                 return; // an empty query is empty, not a dash
             }
-            Atom::Protocol => {
-                out.extend_from_slice(self.of_request(|request| protocol(request.version)));
-            }
+            Atom::Protocol => self.protocol(escape, out),
             Atom::Status => number(out, entry.status),
             Atom::BodyBytes => number(out, entry.body_bytes),
             Atom::BodyBytesOrDash if entry.body_bytes == 0 => {}
@@ -168,11 +166,27 @@ impl Context<'_> {
         out.push(b' ');
         escape(request.target.as_ref(), out);
         out.push(b' ');
-        out.extend_from_slice(protocol(request.version));
+        self.protocol(escape, out);
     }
 
-    /// The user of Basic authentication (RFC 7617 §2), unverified.
+    /// What the client spoke, which a proxy may know better than our side of it.
+    fn protocol(&self, escape: fn(&[u8], &mut Vec<u8>), out: &mut Vec<u8>) {
+        match self.variable("SERVER_PROTOCOL") {
+            Some(protocol) => escape(protocol, out),
+            None => out.extend_from_slice(self.of_request(|request| protocol(request.version))),
+        }
+    }
+
+    /// A variable of the uwsgi protocol, if it isn't empty.
+    fn variable(&self, name: &str) -> Option<&[u8]> {
+        self.entry.variables.get(name).filter(|value| !value.is_empty())
+    }
+
+    /// The user that the proxy knows, or of Basic authentication (RFC 7617 §2), unverified.
     fn user(&self) -> Option<Vec<u8>> {
+        if let Some(user) = self.variable("REMOTE_USER") {
+            return Some(user.to_vec());
+        }
         let value = self.request_field(b"authorization");
         let (scheme, credentials) = value.split_at_checked(6)?;
         if !scheme.eq_ignore_ascii_case(b"basic ") {
@@ -259,7 +273,8 @@ fn decode_base64(encoded: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::access_log::Format;
-    use ironhorn_http::{FieldStorage, Limits, ResponseHead};
+    use ironhorn_http::uwsgi::{Packet, Translation, Variables};
+    use ironhorn_http::{FieldStorage, Limits, Received, ResponseHead};
     use std::net::SocketAddr;
     use std::time::Duration;
 
@@ -267,6 +282,10 @@ mod tests {
         User-Agent: a\"b\\c\xe9\r\nAuthorization: Basic YWxhZGRpbjpvcGVuc2VzYW1l\r\nX-Id: 7\r\n\r\n";
 
     fn line(format: &str) -> String {
+        line_with(format, Variables::default())
+    }
+
+    fn line_with(format: &str, variables: Variables) -> String {
         let mut storage = FieldStorage::new();
         let request = Request::parse(HEAD, &mut storage, &Limits::default()).unwrap();
         let mut response = ResponseHead::default();
@@ -277,6 +296,7 @@ mod tests {
             request: Some(&request),
             received: HEAD,
             peer: &peer,
+            variables: &variables,
             status: 404,
             response: Some(&response),
             body_bytes: 1234,
@@ -287,6 +307,34 @@ mod tests {
         let mut out = Vec::new();
         Format::parse(format).unwrap().write(&entry, now, &mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    /// Of a packet with these beside the method and URI.
+    fn variables(more: &[(&str, &str)]) -> Variables {
+        let given = [("REQUEST_METHOD", "GET"), ("REQUEST_URI", "/")];
+        let texts = given.iter().chain(more).flat_map(|(name, value)| [*name, *value]);
+        let encoded: Vec<u8> = texts
+            .flat_map(|text| {
+                [&u16::try_from(text.len()).unwrap().to_le_bytes(), text.as_bytes()].concat()
+            })
+            .collect();
+        let [low, high] = u16::try_from(encoded.len()).unwrap().to_le_bytes();
+        let bytes = [&[0, low, high, 0], &encoded[..]].concat();
+        let Ok(Received::Complete(packet)) = Packet::receive(&bytes) else { panic!() };
+        Translation::of(&packet).unwrap().variables
+    }
+
+    #[test]
+    fn what_a_proxy_says_of_protocol_and_user_is_shown() {
+        let shown = |more: &[(&str, &str)]| line_with("%(u)s %(H)s %(r)s", variables(more));
+        assert_eq!(
+            shown(&[("REMOTE_USER", "a b"), ("SERVER_PROTOCOL", "HTTP/2.0\n")]),
+            r#"a b HTTP/2.0\x0a GET /a%20b?x=\"1 HTTP/2.0\x0a"#
+        );
+        assert_eq!(
+            shown(&[("REMOTE_USER", ""), ("SERVER_PROTOCOL", "")]),
+            r#"aladdin HTTP/1.1 GET /a%20b?x=\"1 HTTP/1.1"#
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use ironhorn_http::ResponseHead;
+use ironhorn_http::uwsgi::Variables;
 use ironhorn_unix::{Fate, Links, Peer, Sink};
 
 pub use format::{Format, FormatError};
@@ -30,6 +31,8 @@ pub(crate) struct Entry<'a> {
     /// The start of what was received, for a request that was refused.
     pub(crate) received: &'a [u8],
     pub(crate) peer: &'a Peer,
+    /// What a proxy that speaks the uwsgi protocol says.
+    pub(crate) variables: &'a Variables,
     pub(crate) status: u16,
     pub(crate) response: Option<&'a ResponseHead>,
     /// Bytes of the response body that were handed to the socket.
@@ -89,6 +92,7 @@ impl AccessLog {
             request: None,
             received: request.as_bytes(),
             peer: &Peer::Unix,
+            variables: &Variables::default(),
             status,
             response: None,
             body_bytes: 0,

@@ -21,8 +21,14 @@ pub(crate) struct Client {
 enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Wrapped(Box<dyn Wrapped + Send>),
     Left,
 }
+
+/// What is spoken through something else.
+pub(crate) trait Wrapped: Read + Write {}
+
+impl<T: Read + Write> Wrapped for T {}
 
 /// A response.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +75,11 @@ impl Client {
         client
     }
 
+    /// A client that speaks through `stream`, whose patience is its own.
+    pub(crate) fn through(stream: impl Wrapped + Send + 'static) -> Self {
+        Self { socket: Socket::Wrapped(Box::new(stream)), buffer: Vec::new() }
+    }
+
     fn patience(&self, patience: Duration) {
         match &self.socket {
             Socket::Tcp(stream) => {
@@ -79,7 +90,7 @@ impl Client {
                 stream.set_read_timeout(Some(patience)).unwrap();
                 stream.set_write_timeout(Some(PATIENCE)).unwrap();
             }
-            Socket::Left => {}
+            Socket::Wrapped(_) | Socket::Left => {}
         }
     }
 
@@ -93,6 +104,9 @@ impl Client {
         match &mut self.socket {
             Socket::Tcp(stream) => stream.write_all(bytes.as_ref()),
             Socket::Unix(stream) => stream.write_all(bytes.as_ref()),
+            Socket::Wrapped(stream) => {
+                stream.write_all(bytes.as_ref()).and_then(|()| stream.flush())
+            }
             Socket::Left => Err(ErrorKind::NotConnected.into()),
         }
     }
@@ -108,6 +122,7 @@ impl Client {
         match &self.socket {
             Socket::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
             Socket::Unix(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+            Socket::Wrapped(_) => panic!("not used here"),
             Socket::Left => {}
         }
         self
@@ -245,6 +260,7 @@ impl Client {
         let count = match &mut self.socket {
             Socket::Tcp(stream) => stream.read(&mut piece)?,
             Socket::Unix(stream) => stream.read(&mut piece)?,
+            Socket::Wrapped(stream) => stream.read(&mut piece)?,
             Socket::Left => return Err(ErrorKind::NotConnected.into()),
         };
         if count == 0 {

@@ -83,7 +83,7 @@ fn a_line_is_written_before_the_app_is_called_again() {
     server.wait_until("the lines of what was served before", || {
         fs::read_to_string(&path).unwrap() == "/a\n/b\n"
     });
-    assert_eq!(server.slot.read().request, "GET /meeting");
+    assert_eq!(server.request(), "GET /meeting");
     meets.send(()).unwrap();
     server.stop();
     assert_eq!(fs::read_to_string(&path).unwrap(), "/a\n/b\n/meeting\n");

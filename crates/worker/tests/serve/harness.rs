@@ -1,23 +1,29 @@
 //! A worker on a thread, and the app that it runs.
+//!
+//! The program that the tests are in says how: `THREADS` is 0 for a loop that runs the app itself, or
+//! else how many app threads there are, which take turns if the app is one that can't be shared.
 
 use std::io::{self, Read};
 use std::net::TcpStream;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ironhorn_http::{Limits, Version};
 use ironhorn_unix::{
-    Address, BindOptions, Board, BoardSlot, Listener, Local, MasterEnd, Peer, Received, Signal,
-    Signals, State, ToMaster, ToWorker, answer_examinations, channel,
+    Address, BindOptions, Board, BoardSlot, Listener, Local, MasterEnd, Peer, PeerPattern,
+    Received, Signal, Signals, State, ToMaster, ToWorker, answer_examinations, channel,
 };
 use ironhorn_worker::access_log::Format;
+use ironhorn_worker::tls::TlsFacts;
 use ironhorn_worker::{
-    AccessLog, Application, Body, Chunks, Context, Entrance, Exchange, Failed, Left, Options,
-    Protocol, Reply, Request, Stream, run,
+    AccessLog, Application, Body, Chunks, Context, Entrance, Exchange, Failed, Forwarded, Left,
+    MainThread, Options, Protocol, Reply, Request, Seat, Sender, Stream, ThreadApplication, Trust,
+    run, run_on_threads,
 };
 
 use crate::client::Client;
@@ -38,7 +44,10 @@ pub(crate) struct Asked {
     pub(crate) body: Vec<u8>,
     pub(crate) spooled: bool,
     pub(crate) peer: Peer,
+    pub(crate) sender: Sender,
+    pub(crate) forwarded: String,
     pub(crate) listener: usize,
+    pub(crate) tls: Option<TlsFacts>,
 }
 
 pub(crate) type Answer = Reply<Vec<u8>, Made>;
@@ -115,6 +124,15 @@ pub(crate) fn echo(asked: &Asked, exchange: &mut dyn Exchange) -> Answer {
     ok(exchange, [asked.target.as_bytes(), b" ", &asked.body].concat())
 }
 
+/// What a proxy has said, on one line.
+fn forwarded(forwarded: &Forwarded<'_>) -> String {
+    let text =
+        |part: Option<&[u8]>| part.map_or("-".into(), |part| part.escape_ascii().to_string());
+    let Forwarded { trusted, host, port, script_name, path } = *forwarded;
+    let port = port.map_or("-".to_owned(), |port| port.to_string());
+    format!("{trusted} {} {port} {} {}", text(host), text(script_name), text(path))
+}
+
 /// An app that waits at `/meeting` until it is sent a word, and echoes.
 pub(crate) fn meeting() -> (mpsc::Sender<()>, impl FnMut(&Asked, &mut dyn Exchange) -> Answer + Send)
 {
@@ -167,7 +185,10 @@ where
             body,
             spooled,
             peer: request.sender.peer,
+            sender: request.sender.clone(),
+            forwarded: forwarded(&request.forwarded),
             listener: request.listener,
+            tls: request.tls.cloned(),
         };
         (self.call)(&asked, exchange)
     }
@@ -179,11 +200,52 @@ where
     }
 }
 
+impl<F> ThreadApplication for App<F>
+where
+    F: FnMut(&Asked, &mut dyn Exchange) -> Answer,
+{
+    type Rest = Made;
+
+    fn leave(stream: Made) -> Made {
+        stream
+    }
+
+    fn finish(&mut self, mut rest: Made) {
+        rest.close();
+    }
+}
+
+/// The main thread of a worker with app threads, which it starts.
+struct Main<F>(F);
+
+impl<F: Fn(Seat<Vec<u8>, Made>) + Clone + Send + 'static> MainThread<Vec<u8>, Made> for Main<F> {
+    fn start(&mut self, seat: Seat<Vec<u8>, Made>) -> io::Result<()> {
+        let serve = self.0.clone();
+        thread::Builder::new().spawn(move || serve(seat)).map(drop)
+    }
+
+    fn while_idle<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T {
+        wait()
+    }
+
+    fn interrupts(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn interrupted(&mut self) {}
+
+    fn finish(&mut self, mut rest: Made) {
+        rest.close();
+    }
+}
+
 /// How often the loop has turned.
 #[derive(Default)]
 pub(crate) struct Turns {
     count: Mutex<u64>,
     turned: Condvar,
+    /// Where a loop that doesn't run the app tells of its turns.
+    beats: OnceLock<BoardSlot>,
 }
 
 impl Turns {
@@ -213,6 +275,9 @@ impl Turns {
     /// Waits for that many turns, and says how long they took.
     #[track_caller]
     pub(crate) fn time(&self, turns: u64) -> Duration {
+        if let Some(slot) = self.beats.get() {
+            return time_beats(slot, turns);
+        }
         let from = self.count();
         let began = Instant::now();
         let deadline = began + PATIENCE;
@@ -226,18 +291,37 @@ impl Turns {
     }
 }
 
+/// Like [`Turns::time`], by the heart beats on the board: of several in a moment one is seen.
+#[track_caller]
+fn time_beats(slot: &BoardSlot, turns: u64) -> Duration {
+    let began = Instant::now();
+    let mut seen = slot.read().heartbeat;
+    for _ in 0..turns {
+        while slot.read().heartbeat == seen {
+            assert!(began.elapsed() < PATIENCE, "the loop stands still");
+            thread::sleep(Duration::from_millis(1));
+        }
+        seen = slot.read().heartbeat;
+    }
+    began.elapsed()
+}
+
 /// What a test wants to be different.
 pub(crate) struct Setup {
     pub(crate) options: Options,
     addresses: Vec<Address>,
+    protocol: Protocol,
     access_log: Option<AccessLog>,
     signals: Vec<Signal>,
     examined: bool,
+    /// What it has in common with others.
+    shared: Option<(BoardSlot, Listener)>,
 }
 
 impl Setup {
     pub(crate) fn new() -> Self {
         let options = Options {
+            handshake_timeout: Some(LONG),
             header_timeout: Some(LONG),
             body_timeout: Some(LONG),
             body_min_rate: 0,
@@ -245,18 +329,38 @@ impl Setup {
             write_timeout: Some(LONG),
             write_min_rate: 0,
             worker_connections: 1000,
+            spool_limit: None,
             limits: Limits::default(),
             server: "ironhorn".to_owned(),
             heartbeat: Duration::from_millis(20),
             max_requests: None,
+            threads: 1,
+            queue: 4,
+            queue_timeout: None,
             health_path: None,
+            static_files: None,
+            uwsgi_allow_from: [PeerPattern::Any].into_iter().collect(),
+            trust: Trust::default(),
         };
         let addresses = vec!["127.0.0.1:0".parse().unwrap()];
-        Self { options, addresses, access_log: None, signals: Vec::new(), examined: false }
+        Self {
+            options,
+            addresses,
+            protocol: Protocol::Http,
+            access_log: None,
+            signals: Vec::new(),
+            examined: false,
+            shared: None,
+        }
     }
 
     pub(crate) fn options(mut self, change: impl FnOnce(&mut Options)) -> Self {
         change(&mut self.options);
+        self
+    }
+
+    pub(crate) fn speaking(mut self, protocol: Protocol) -> Self {
+        self.protocol = protocol;
         self
     }
 
@@ -268,6 +372,13 @@ impl Setup {
 
     pub(crate) fn listeners(mut self, addresses: Vec<Address>) -> Self {
         self.addresses = addresses;
+        self
+    }
+
+    /// All listeners speak the uwsgi protocol.
+    #[allow(dead_code, reason = "not for all that share this file")]
+    pub(crate) fn uwsgi(mut self) -> Self {
+        self.protocol = Protocol::Uwsgi;
         self
     }
 
@@ -302,22 +413,94 @@ impl Setup {
         self.start_on(listeners, locals, app)
     }
 
+    /// Two workers with a listener between them, as they are in a server.
+    #[allow(dead_code, reason = "not for tests of a loop that runs the app")]
+    pub(crate) fn pair(board: &Board, start: impl Fn(Self) -> Server) -> (Server, Server) {
+        let address = "127.0.0.1:0".parse().unwrap();
+        let listener = Listener::bind(&address, &BindOptions::default()).unwrap();
+        let worker = |nr| {
+            let shared = Some((board.slot(nr), listener.try_clone().unwrap()));
+            start(Self { shared, ..Self::new() })
+        };
+        (worker(1), worker(2))
+    }
+
+    /// Starts it with so many app threads.
+    #[allow(dead_code, reason = "not for tests of a loop that runs the app")]
+    pub(crate) fn start_pool(
+        mut self,
+        threads: usize,
+        app: impl Fn(&Asked, &mut dyn Exchange) -> Answer + Send + Sync + 'static,
+    ) -> Server {
+        self.options.threads = threads;
+        let bind = |address| Listener::bind(address, &BindOptions::default()).unwrap();
+        let listeners: Vec<Listener> = match &self.shared {
+            Some((_, listener)) => vec![listener.try_clone().unwrap()],
+            None => self.addresses.iter().map(bind).collect(),
+        };
+        let locals = listeners.iter().map(|listener| listener.local().clone()).collect();
+        let turns = Arc::new(Turns::default());
+        let of_threads = Arc::clone(&turns);
+        let app = Arc::new(app);
+        self.launch(listeners, locals, turns, true, move |context| {
+            let mut main = Main(move |seat: Seat<Vec<u8>, Made>| {
+                let app = Arc::clone(&app);
+                let call = move |asked: &Asked, exchange: &mut dyn Exchange| app(asked, exchange);
+                seat.serve(App { call, turns: Arc::clone(&of_threads) });
+            });
+            run_on_threads(context, &mut main)
+        })
+    }
+
     pub(crate) fn start_on(
-        self,
+        mut self,
         listeners: Vec<Listener>,
         locals: Vec<Local>,
         app: impl FnMut(&Asked, &mut dyn Exchange) -> Answer + Send + 'static,
     ) -> Server {
-        let (master, channel) = channel().unwrap();
-        let slot = Board::new(1).unwrap().slot(1);
         let turns = Arc::new(Turns::default());
+        let counted = Arc::clone(&turns);
+        if crate::THREADS == 0 {
+            let app = App { call: app, turns: counted };
+            return self.launch(listeners, locals, turns, false, move |context| run(context, app));
+        }
+        self.options.threads = crate::THREADS;
+        let app = Arc::new(Mutex::new(app));
+        self.launch(listeners, locals, turns, true, move |context| {
+            let mut main = Main(move |seat: Seat<Vec<u8>, Made>| {
+                let app = Arc::clone(&app);
+                let call = move |asked: &Asked, exchange: &mut dyn Exchange| {
+                    let mut app = app.lock().unwrap();
+                    (*app)(asked, exchange)
+                };
+                seat.serve(App { call, turns: Arc::clone(&counted) });
+            });
+            run_on_threads(context, &mut main)
+        })
+    }
+
+    fn launch(
+        self,
+        listeners: Vec<Listener>,
+        locals: Vec<Local>,
+        turns: Arc<Turns>,
+        pooled: bool,
+        serve: impl FnOnce(Context<'_>) -> io::Result<Left> + Send + 'static,
+    ) -> Server {
+        let (master, channel) = channel().unwrap();
+        let slot = match &self.shared {
+            Some((slot, _)) => slot.clone(),
+            None => Board::new(1).unwrap().slot(1),
+        };
         let (leaves, left) = mpsc::channel();
-        let app = App { call: app, turns: Arc::clone(&turns) };
         let seat = slot.clone();
         let reopens = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&reopens);
         let entered = Arc::new(Mutex::new(Vec::new()));
         let entering = Arc::clone(&entered);
+        if pooled {
+            turns.beats.set(slot.clone()).unwrap();
+        }
         if self.examined {
             answer_examinations(&slot, &channel).unwrap();
         }
@@ -329,7 +512,7 @@ impl Setup {
                     .into_iter()
                     .map(|listener| Entrance {
                         listener: listener.into(),
-                        protocol: Protocol::Http,
+                        protocol: self.protocol.clone(),
                     })
                     .collect(),
                 channel,
@@ -339,7 +522,7 @@ impl Setup {
                 reopen_logs: &mut || _ = counted.fetch_add(1, Ordering::SeqCst),
                 enters: &mut |state| entering.lock().unwrap().push(state),
             };
-            let result = run(context, app);
+            let result = serve(context);
             // Its descriptors are closed when the test learns that it has left.
             drop(signals);
             // A test that has failed doesn't listen any more.
@@ -394,6 +577,11 @@ impl Server {
         Client::connect(&self.locals[listener])
     }
 
+    /// Where it listens first.
+    pub(crate) fn local(&self) -> &Local {
+        &self.locals[0]
+    }
+
     /// Tries to connect by TCP.
     pub(crate) fn try_connect(&self) -> io::Result<TcpStream> {
         match &self.locals[0] {
@@ -414,12 +602,17 @@ impl Server {
         self.wait_until(&what, || self.slot.read().connections == count);
     }
 
+    /// The request that the app is called for; empty: none.
+    pub(crate) fn request(&self) -> String {
+        self.slot.read().oldest().map(|running| running.request.clone()).unwrap_or_default()
+    }
+
     /// Connects and asks for `/meeting`; the worker waits there now.
     #[track_caller]
     pub(crate) fn hold(&self) -> Client {
         let mut client = self.connect();
         client.get("/meeting");
-        self.wait_until("the app is called", || self.slot.read().request == "GET /meeting");
+        self.wait_until("the app is called", || self.request() == "GET /meeting");
         client
     }
 
@@ -434,6 +627,13 @@ impl Server {
     #[track_caller]
     pub(crate) fn left(&self) -> Left {
         self.left.recv_timeout(PATIENCE).expect("the worker stays").unwrap()
+    }
+
+    /// Why the worker can't go on.
+    #[allow(dead_code, reason = "not for tests of a loop that runs the app")]
+    #[track_caller]
+    pub(crate) fn failed(&self) -> io::Error {
+        self.left.recv_timeout(PATIENCE).expect("the worker stays").unwrap_err()
     }
 
     /// Whether the worker is still there.

@@ -29,7 +29,7 @@ fn start() -> Server {
 fn sleeps(server: &Server) {
     server.wait_until("the loop rests", || {
         // Cheap to say for a loop that spins, dear for one that sleeps.
-        server.slot.read().busy_since.is_none()
+        !server.slot.is_busy()
     });
     // Turns of what was under way are not counted: of three attempts one must be at rest.
     let rests = (0..3).any(|_| server.turns.time(6) >= 4 * HEARTBEAT);

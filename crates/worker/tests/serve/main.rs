@@ -7,6 +7,9 @@
     reason = "contents may be any bytes"
 )]
 
+/// The loop runs the app.
+const THREADS: usize = 0;
+
 mod client;
 mod harness;
 
@@ -15,13 +18,18 @@ mod bodies;
 mod drain;
 mod fairness;
 mod files;
+mod forwarded;
 mod health;
 mod idling;
 mod keep_alive;
 mod limits;
+mod proxied;
 mod refusals;
 mod responses;
+mod static_files;
 mod streaming;
 mod timeouts;
+mod tls;
+mod uwsgi;
 mod wear;
 mod writing;

@@ -111,6 +111,9 @@ fn an_endless_body_leaves_others_their_turn() {
 
 #[test]
 fn chunks_that_come_at_once_leave_others_their_turn() {
+    if crate::THREADS != 0 {
+        return; // Whose turn it is, the kernel decides.
+    }
     let (meets, mut app) = meeting();
     let (tells, told) = mpsc::channel();
     let closes = Closes::default();
@@ -159,7 +162,7 @@ fn a_client_that_leaves_a_blocked_stream_closes_it() {
         client.get("/").exactly(5);
         server.wait_until("the socket is full", || {
             let seen = server.slot.read();
-            seen.connections == 1 && seen.busy_since.is_none()
+            seen.connections == 1 && !seen.is_busy()
         });
         drop(client);
         server.wait_until("close() is called", || closes.count() == 1);

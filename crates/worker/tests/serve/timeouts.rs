@@ -143,6 +143,9 @@ fn a_reader_that_gets_on_is_not_given_up() {
 
 #[test]
 fn what_came_while_the_app_ran_came_in_time() {
+    if crate::THREADS != 0 {
+        return; // The loop hears of it at once.
+    }
     let (meets, met) = mpsc::channel::<()>();
     let directory = tempfile::tempdir().unwrap();
     let server = Setup::new()
@@ -172,7 +175,7 @@ fn what_came_while_the_app_ran_came_in_time() {
     body.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na");
     server.wait_for_connections(5);
     meeting.get("/meeting");
-    server.wait_until("the app is called", || server.slot.read().request == "GET /meeting");
+    server.wait_until("the app is called", || server.request() == "GET /meeting");
     idle.get("/");
     header.send("Host: a\r\n\r\n");
     body.send("b");

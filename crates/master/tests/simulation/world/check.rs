@@ -11,7 +11,7 @@ use ironhorn_master::{
 };
 use ironhorn_unix::Monotonic;
 
-use super::{CAPACITY, World};
+use super::{CAPACITY, HEALTHY, World};
 
 impl World {
     pub(super) fn ready(&self) -> usize {
@@ -42,6 +42,48 @@ impl World {
         let left = self.ready() + lost.count();
         let wanted = before.min(self.fleet.target());
         assert!(left >= wanted, "{left} serve after a step, of {before} before it");
+    }
+
+    /// Those who run what is known to live: all but the new ones of a reload.
+    pub(super) fn old_ready(&self) -> usize {
+        let newest = self.fleet.reloading_to();
+        let old = self.fleet.slots().filter(|(_, slot)| slot.generation() != newest);
+        old.filter(|(_, slot)| slot.is_ready()).count()
+    }
+
+    /// A reload takes nobody away for code that has not lived for a second.
+    pub(super) fn check_old(
+        &mut self,
+        before: (Option<u32>, usize),
+        gone: usize,
+        actions: &[Action],
+    ) {
+        for process in self.processes.values() {
+            if process.ready_since.is_some_and(|since| self.now.since(since) >= HEALTHY) {
+                self.proven.insert(process.generation);
+            }
+        }
+        let (reload, before) = before;
+        let Some(generation) = reload.filter(|_| self.fleet.reloading_to() == reload) else {
+            return;
+        };
+        let taken =
+            actions.iter().any(|it| matches!(it, Action::Kill { .. } | Action::Expire { .. }));
+        if taken
+            || self.is_edited(generation)
+            || self.proven.contains(&generation)
+            || self.fleet.state() != State::Serving
+        {
+            return;
+        }
+        let wanted = (before - before.min(gone)).min(self.fleet.target());
+        let left = self.old_ready();
+        assert!(left >= wanted, "{left} of {before} are left for code that may die");
+    }
+
+    /// Whether somebody edits the code of this generation, and would rather see it than wait.
+    fn is_edited(&self, generation: u32) -> bool {
+        self.options[&generation].keep_trying
     }
 
     /// Workers that leak alike are not killed alike, if they serve.
@@ -82,14 +124,25 @@ impl World {
                     let target = self.fleet.target();
                     assert!(self.ready() >= target, "recycled below full strength");
                 }
+                Action::Report(Report::Reloaded { generation, .. }) => {
+                    let proven = self.proven.contains(generation) || self.is_edited(*generation);
+                    assert!(proven, "reloaded to code that nobody knows to live");
+                }
                 Action::Report(Report::ReloadFailed { .. }) => {
                     let retired = self.fleet.state() == State::Retired;
                     let told = actions.contains(&Action::Report(Report::RetiringAll));
-                    let back = !retired || told || self.fleet.is_reloading();
+                    let others = self.fleet.upgrading_to().is_some();
+                    let back = !retired || told || self.fleet.is_reloading() || others;
                     assert!(back, "a reload that fails leaves nobody");
                 }
                 Action::Report(Report::WokeLate { .. }) => {
                     assert!(std::mem::take(&mut self.slept), "woke late and had not slept");
+                    self.resumed_at = self.now;
+                }
+                Action::Report(Report::Silent { who, .. }) => {
+                    let process = &self.processes[&who.pid.as_raw()];
+                    assert!(process.stopped_since.is_some(), "one who lives is taken for silent");
+                    assert!(process.turns(), "one who is in the app is taken for silent");
                 }
                 Action::Report(Report::RecycleFailed { .. }) => {
                     let most = 8 + self.wishes.count(self.now);
@@ -125,6 +178,12 @@ impl World {
         let most = 6 * strength + 10 * self.commands.count(self.now);
         let times = self.forks.note(self.now);
         assert!(times <= most, "{times} forks in a second");
+    }
+
+    /// Who is killed is killed, unless it turns out to serve, once: whoever is asked for the same
+    /// again and again at the same moment never comes to anything else.
+    pub(super) fn check_kill(&mut self, pid: i32, spared: bool) {
+        assert!(self.killed.insert((pid, spared)), "process {pid} is killed again");
     }
 
     /// A zygote that is lost again and again has its back-off.

@@ -23,12 +23,14 @@ impl World {
             }
             Action::Kill { nr, examine } => {
                 let pid = self.pid_in(nr).expect("a worker that is killed is there");
-                if self.has_just_begun_to_serve(pid) {
+                let spared = self.has_just_begun_to_serve(pid);
+                self.check_kill(pid, spared);
+                if spared {
                     return Some(Event::Serves { nr });
                 }
                 self.dies_within(pid, if examine { 500 } else { 20 });
             }
-            Action::Expire { nr, busy_since, .. } => self.expire(nr, busy_since),
+            Action::Expire { nr, requests } => self.expire(nr, &requests),
             Action::Measure { nrs } => {
                 let measured = self.processes.values().filter(|it| nrs.contains(&it.nr));
                 let memory = measured.map(|it| (it.nr, it.memory(self.now))).collect();
@@ -93,7 +95,7 @@ impl World {
         self.check_zygote_loop(generation);
         assert_eq!(self.zygote_of(generation), None, "two zygotes of generation {generation}");
         assert!(self.options[&generation].preload, "a zygote that nobody asked for");
-        if self.trouble && self.random.chance(10) {
+        if self.trouble && (self.unforkable || self.random.chance(10)) {
             let error = "resource temporarily unavailable".to_owned();
             return Event::ZygoteForkFailed { generation, error };
         }
@@ -116,22 +118,6 @@ impl World {
             }
         }
         Event::ZygoteForked { generation, pid: Pid::from_raw(pid) }
-    }
-
-    fn expire(&mut self, nr: usize, busy_since: ironhorn_unix::Monotonic) {
-        let pid = self.pid_in(nr).expect("a worker whose request is ended is there");
-        let back = self.random.chance(50).then(|| self.millis(0, 10_000));
-        let told = self.random.chance(80);
-        let process = self.processes.get_mut(&pid).expect("it was just found");
-        assert_eq!(process.stuck_since, Some(busy_since), "another request is ended");
-        assert_ne!(process.ended, Some(busy_since), "a request is ended twice");
-        let until = process.extended_until;
-        assert!(until.is_none_or(|until| until <= self.now), "a request has asked for its time");
-        process.ended = Some(busy_since);
-        process.expired = told;
-        if let Some(after) = back {
-            self.plan(after, pid, Happening::ComesBack);
-        }
     }
 
     fn upgrade(&mut self) -> Event {

@@ -25,7 +25,6 @@ impl World {
     fn happen_to_worker(&mut self, pid: i32, happening: Happening) {
         let now = self.now;
         let stays = self.random.chance(50);
-        let extended = self.random.chance(30).then(|| now + self.millis(0, 100_000));
         let Some(process) = self.processes.get_mut(&pid) else { return };
         let nr = process.nr;
         // A process that is stopped does nothing but die.
@@ -35,14 +34,17 @@ impl World {
         match happening {
             Happening::BecomesReady => {
                 process.ready = true;
+                process.ready_since = Some(now);
                 self.ever_ready |= self.slot_is_booting(nr);
                 self.tell(Event::Ready { nr });
             }
             Happening::Dies { code, signal } => {
-                self.processes.remove(&pid);
+                // It hears nothing any more, and the master may not know that yet.
+                process.deaf = true;
                 if stays {
                     self.tell(Event::ChannelClosed { nr });
                 }
+                self.processes.remove(&pid);
                 let exit = exit(code, signal);
                 let out_of_memory = signal == 9 && stays;
                 self.tell(Event::Exited { nr, exit, requests: 0, out_of_memory });
@@ -52,20 +54,10 @@ impl World {
                 self.tell(Event::Draining { nr });
             }
             Happening::ClosesItsChannel => self.tell(Event::ChannelClosed { nr }),
-            Happening::GetsStuck => {
-                process.stuck_since = Some(now);
-                process.extended_until = extended;
-                process.expired = false;
-                process.deaf = true;
-            }
-            Happening::ComesBack => {
-                process.stuck_since = None;
-                process.extended_until = None;
-                process.deaf = false;
-                if process.told {
-                    self.leave(pid);
-                }
-            }
+            Happening::RequestBegins { lane, takes } => self.begin_request(pid, lane, takes),
+            Happening::RequestExtends { number } => self.extend_request(pid, number),
+            Happening::RequestProgresses { number } => self.progress(pid, number),
+            Happening::RequestEnds { number } => self.end_request(pid, number),
             Happening::IsStopped => {
                 process.stopped_since = Some(now);
                 process.deaf = true;
@@ -126,21 +118,20 @@ impl World {
     }
 
     pub(super) fn fork(&mut self, nr: usize, generation: u32, code: Code) -> Event {
-        if self.trouble && self.random.chance(10) {
+        if self.trouble && (self.unforkable || self.random.chance(10)) {
             return Event::ForkFailed { nr, error: "resource temporarily unavailable".to_owned() };
         }
         self.next_pid += 1;
         let pid = self.next_pid;
         let grows = self.trouble && self.random.chance(30);
+        let lanes = self.some_lanes();
         let process = Process {
             nr,
             generation,
             born: self.now,
             ready: false,
-            stuck_since: None,
-            extended_until: None,
-            ended: None,
-            expired: false,
+            lanes,
+            ready_since: None,
             stopped_since: None,
             deaf: false,
             told: false,
@@ -158,6 +149,9 @@ impl World {
         match code {
             Code::Boots { .. } => {
                 self.plan(booted, pid, Happening::BecomesReady);
+                if self.trouble {
+                    self.plan_requests(pid, booted);
+                }
                 if self.trouble && self.random.chance(60) {
                     let (after, happening) = Happening::any(&mut self.random);
                     self.plan(booted + after, pid, happening);
@@ -176,8 +170,11 @@ impl World {
     pub(super) fn hear(&mut self, nr: usize, message: ToWorker) {
         let pid = self.pid_in(nr).expect("a worker that is told something is there");
         let Some(process) = self.processes.get_mut(&pid) else { return };
+        let retires = matches!(message, ToWorker::Retire | ToWorker::RetireLast);
+        assert!(!(retires && process.told), "one who leaves is told to retire");
         process.told |= message != ToWorker::ReopenLogs;
-        if process.deaf {
+        let waits = process.is_busy() && (message != ToWorker::Quit || !process.turns());
+        if process.deaf || waits {
             return;
         }
         match message {

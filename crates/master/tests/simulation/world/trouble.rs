@@ -25,6 +25,7 @@ impl World {
                 let slept = Duration::from_secs(self.random.between(1, 7_200));
                 self.now = self.now + slept;
                 self.slept = true;
+                self.awake_since = self.now;
                 self.note(&format!("slept {slept:?}"));
             }
             13 => {
@@ -38,6 +39,7 @@ impl World {
                 self.command(Command::Recycle(nr));
             }
             17 => self.wear_everybody(),
+            18 => self.unforkable = self.random.chance(30),
             _ => self.workers = self.some(1, 6),
         }
     }

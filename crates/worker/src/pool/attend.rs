@@ -1,0 +1,249 @@
+//! What the loop does once a turn: takes back what app threads have done, turns away what has waited
+//! too long, and reads again where it had stopped.
+
+use std::io;
+use std::mem;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ironhorn_http::{FieldStorage, refusal_response};
+use ironhorn_unix::{Monotonic, ToMaster, watch_expiries};
+
+use super::{Done, Job, Leftover, Outcome, Pool};
+use crate::connection::{Client, Phase, Suspended};
+use crate::event_loop::Loop;
+use crate::response::Progress;
+use crate::serve::{ConnectionOf, Next, Service, parsed_before};
+use crate::wire::HeadContext;
+
+impl<C: AsRef<[u8]> + Send, R: Send> Loop<'_, Pool<C, R>> {
+    pub(super) fn attend_to_pool(&mut self) -> io::Result<()> {
+        if self.service.app.shared.failed.load(Ordering::Acquire) {
+            return Err(io::Error::other("an app thread has panicked"));
+        }
+        self.take_back();
+        if self.service.around.options.queue_timeout.is_some() {
+            self.turn_away_overdue();
+        }
+        self.release();
+        let (pool, slot) = (&mut self.service.app, &self.service.around.slot);
+        let now = Monotonic::now();
+        pool.look_for_stall(now);
+        let free = if pool.stall.lasts() { 0 } else { pool.free() };
+        slot.set_free_threads(u32::try_from(free).unwrap_or(u32::MAX));
+        pool.siblings.look(slot, free == 0, now);
+        Ok(())
+    }
+
+    /// Tells the clients of expired requests 504, where a signal handler couldn't because the
+    /// connection is encrypted. The app threads leave those connections alone (`claim_response`).
+    pub(super) fn tell_expired(&mut self) {
+        let Ok(expiries) = watch_expiries() else { return };
+        for (lane, token) in expiries.take() {
+            let (key, is_head) = ((token >> 1) as usize, token & 1 == 1);
+            if let Some(held) = self.connections.get(key)
+                && matches!(held.connection.phase, Phase::WithApp)
+            {
+                self.service.tell_504(&held.connection.client, is_head);
+            }
+            self.service.around.slot.lane(lane).set_expired();
+        }
+        // A master that is gone is noticed by the next poll.
+        let _ = self.channel.send(ToMaster::Examined);
+    }
+
+    /// Goes on with the connections whose requests app threads are done with.
+    fn take_back(&mut self) {
+        let former = mem::take(&mut self.service.app.done);
+        let mut done = self.service.app.shared.take_done(former);
+        for Done { token, suspended, outcome } in done.drain(..) {
+            let Some(key) = self.key(token) else { continue };
+            let connection = &mut self.connections[key].connection;
+            let next = match outcome {
+                Outcome::Answered(progress) => {
+                    self.service.take_back(connection, suspended, progress, &mut self.scratch)
+                }
+                Outcome::Left => {
+                    connection.phase = Phase::Head;
+                    Next::Close
+                }
+            };
+            self.carry_out(key, next);
+        }
+        self.service.app.done = done;
+    }
+
+    /// Answers 503 to those that have waited longer than they should.
+    fn turn_away_overdue(&mut self) {
+        let now = Monotonic::now();
+        while let Some(job) = self.withdraw_overdue(now) {
+            let Some(key) = self.key(job.token) else { continue };
+            let connection = &mut self.connections[key].connection;
+            connection.phase = Phase::Head;
+            let waited = now.since(job.since);
+            let next = self.service.turn_away_queued(
+                connection,
+                *job.suspended,
+                waited,
+                &mut self.scratch,
+            );
+            self.carry_out(key, next);
+        }
+        while let Some(first) = self.service.app.held_back.front() {
+            let waited = now.since(first.since);
+            if !self.service.is_overdue(waited) {
+                break;
+            }
+            let Some(key) = self.next_held_back() else { continue };
+            let next =
+                self.service.turn_away_held_back(&mut self.connections[key].connection, waited);
+            self.carry_out(key, next);
+        }
+    }
+
+    fn withdraw_overdue(&mut self, now: Monotonic) -> Option<Job<C, R>> {
+        let service = &mut self.service;
+        if service.app.occupied() <= service.app.threads {
+            return None;
+        }
+        let is_overdue = |job: &Job<C, R>| service.is_overdue(now.since(job.since));
+        let job = service.app.shared.queue.withdraw_first(is_overdue)?;
+        service.app.withdrawn();
+        Some(job)
+    }
+
+    /// Reads again from those that were held back, as long as there is room.
+    fn release(&mut self) {
+        self.service.app.releasing = true;
+        while self.service.app.has_room()
+            && let Some(first) = self.next_held_back_or_gone()
+        {
+            let Some(key) = first else { continue };
+            let connection = &mut self.connections[key].connection;
+            connection.resume_phase();
+            let next = self.service.resume(connection, &mut self.scratch);
+            self.carry_out(key, next);
+        }
+        self.service.app.releasing = false;
+    }
+
+    /// Takes the first of those that are held back. Inside: `None` if it is closed by now.
+    fn next_held_back_or_gone(&mut self) -> Option<Option<usize>> {
+        let first = self.service.app.held_back.pop_front()?;
+        let key = self.key(first.token).filter(|&key| {
+            matches!(self.connections[key].connection.phase, Phase::HeldBack { .. })
+        });
+        Some(key)
+    }
+
+    fn next_held_back(&mut self) -> Option<usize> {
+        self.next_held_back_or_gone().flatten()
+    }
+
+    /// The client of a connection whose request an app thread has, or that waits, sends no more; or
+    /// it is away, and nothing reaches it any more.
+    ///
+    /// TCP says the same of a client that has closed as of one that has shut down its sending side
+    /// only and waits for the answer. Those who wait long are mostly the former.
+    pub(super) fn client_left(&mut self, key: usize, is_broken: bool) {
+        let connection = &self.connections[key].connection;
+        let token = connection.token;
+        let waited_in_vain = match &connection.phase {
+            Phase::WithApp => {
+                let queue = &self.service.app.shared.queue;
+                let is_it = |job: &Job<C, R>| job.token == token && (job.waits || is_broken);
+                let withdrawn = queue.withdraw(is_it).is_some();
+                if withdrawn {
+                    self.service.app.withdrawn();
+                }
+                withdrawn
+            }
+            Phase::HeldBack { upload } => is_broken || upload.is_none(),
+            _ => false,
+        };
+        if waited_in_vain {
+            let peer = &self.connections[key].connection.client.sender.peer;
+            log::debug!(peer:?; "client gone before its request was run");
+            self.close(key);
+        }
+    }
+}
+
+impl<C: AsRef<[u8]> + Send, R: Send> Service<Pool<C, R>> {
+    fn tell_504(&self, client: &Client, is_head: bool) {
+        let HeadContext { date, server } = self.around.head_context();
+        let mut answer = Vec::new();
+        refusal_response(&mut answer, 504, date, server, "Gateway Timeout");
+        if is_head {
+            answer.truncate(answer.len() - "Gateway Timeout\n".len());
+        }
+        // What a client doesn't take now, it learns by the end of the connection.
+        let _ = client.stream.send(&answer);
+        let _ = client.stream.flush();
+        let _ = client.stream.shutdown_write();
+    }
+
+    /// Goes on with a connection whose request was answered, or as far as the socket takes it.
+    fn take_back(
+        &mut self,
+        connection: &mut ConnectionOf<Pool<C, R>>,
+        mut suspended: Box<Suspended<C, Leftover<C, R>>>,
+        progress: Progress,
+        scratch: &mut [u8],
+    ) -> Next {
+        connection.phase = Phase::Head;
+        let wanted = match progress {
+            // What epoll has told since the socket was full was heard by nobody: it is tried again.
+            Progress::Blocked | Progress::Yielded => self.go_on(connection, suspended),
+            Progress::Finished | Progress::Cut(_) => {
+                let Suspended { head, response } = &mut *suspended;
+                let mut storage = FieldStorage::new();
+                let head = parsed_before(head, &mut storage, &self.around.options.limits);
+                let served = self.finish(&connection.client, &head, response, progress);
+                let more = !connection.buffer.is_empty();
+                self.settle(connection, served, more)
+            }
+        };
+        self.proceed(connection, wanted, scratch)
+    }
+
+    fn turn_away_queued(
+        &mut self,
+        connection: &mut ConnectionOf<Pool<C, R>>,
+        suspended: Suspended<C, Leftover<C, R>>,
+        waited: Duration,
+        scratch: &mut [u8],
+    ) -> Next {
+        let Suspended { head: bytes, response } = suspended;
+        let mut storage = FieldStorage::new();
+        let limits = self.around.options.limits;
+        let head = parsed_before(&bytes, &mut storage, &limits);
+        let more = !connection.buffer.is_empty();
+        let wanted = self.turn_away(connection, &head, &bytes, response, waited, more);
+        self.proceed(connection, wanted, scratch)
+    }
+
+    /// Its body, if it has one, was not received: the connection can't be used again.
+    fn turn_away_held_back(
+        &mut self,
+        connection: &mut ConnectionOf<Pool<C, R>>,
+        waited: Duration,
+    ) -> Next {
+        connection.resume_phase();
+        let bytes = match mem::replace(&mut connection.phase, Phase::Head) {
+            Phase::Body(upload) => upload.head,
+            _ => mem::take(&mut connection.buffer),
+        };
+        let mut storage = FieldStorage::new();
+        let limits = self.around.options.limits;
+        let head = parsed_before(&bytes, &mut storage, &limits);
+        let since = Monotonic::now();
+        let believed = self.around.options.trust.read(&head, &connection.client);
+        let peer = believed.map_or(connection.client.sender.peer, |believed| believed.sender.peer);
+        let mut response = self.response_to(&head, since, peer, true);
+        response.wire.persistent = false;
+        let bytes = &bytes[..head.head_len];
+        let wanted = self.turn_away(connection, &head, bytes, response, waited, true);
+        wanted.unwrap_or(Next::Close)
+    }
+}

@@ -1,0 +1,147 @@
+//! What waits for an app thread: requests, and what responses have left behind.
+//!
+//! One lock over everything, and a condition for each thread, so that exactly one is woken: the one
+//! that fell asleep last, whose memory is still in the caches. A thread that comes back for more
+//! while another is being woken takes what there is; the other finds nothing and sleeps on. Nothing
+//! is lost by that: who is about to sleep looks under the same lock under which work is added.
+//!
+//! Nothing else is locked while this lock is held, and it is never held over a call of the app, a
+//! system call or a log line.
+
+use std::collections::VecDeque;
+
+use super::sync::{Condvar, Mutex, MutexGuard, lock, wait};
+
+/// The queue. `J` is a request, `R` what a response has left behind.
+#[derive(Debug)]
+pub(crate) struct Queue<J, R> {
+    state: Mutex<State<J, R>>,
+    /// What each thread waits on.
+    wakes: Vec<Condvar>,
+}
+
+#[derive(Debug)]
+struct State<J, R> {
+    /// The first has waited longest.
+    requests: VecDeque<J>,
+    rests: VecDeque<R>,
+    /// The last fell asleep last.
+    asleep: Vec<usize>,
+    /// Somebody is to look up, for no more than that.
+    nudged: bool,
+    stopped: bool,
+}
+
+/// What a thread does next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Work<J, R> {
+    Request(J),
+    Rest(R),
+    /// To have been awake was all.
+    Nothing,
+    /// There won't be any more.
+    Stop,
+}
+
+impl<J, R> Queue<J, R> {
+    /// For so many threads.
+    pub(crate) fn new(threads: usize) -> Self {
+        let state = State {
+            requests: VecDeque::new(),
+            rests: VecDeque::new(),
+            asleep: Vec::with_capacity(threads),
+            nudged: false,
+            stopped: false,
+        };
+        Self { state: Mutex::new(state), wakes: (0..threads).map(|_| Condvar::new()).collect() }
+    }
+
+    /// Adds a request.
+    pub(crate) fn push(&self, request: J) {
+        self.add(|state| state.requests.push_back(request));
+    }
+
+    /// Adds what a response has left behind. It goes first: it is what others may wait for.
+    pub(crate) fn push_rest(&self, rest: R) {
+        self.add(|state| state.rests.push_back(rest));
+    }
+
+    /// Has a thread look up if one sleeps.
+    pub(crate) fn nudge(&self) {
+        self.add(|state| state.nudged = true);
+    }
+
+    fn add(&self, add: impl FnOnce(&mut State<J, R>)) {
+        let mut state = self.lock();
+        add(&mut state);
+        let woken = state.asleep.pop();
+        drop(state);
+        if let Some(thread) = woken {
+            self.wakes[thread].notify_one();
+        }
+    }
+
+    /// Waits until there is something for thread number `thread` to do, and takes it.
+    pub(crate) fn take(&self, thread: usize) -> Work<J, R> {
+        let mut state = self.lock();
+        loop {
+            if let Some(work) = state.next() {
+                // It may have woken by itself.
+                state.asleep.retain(|&asleep| asleep != thread);
+                return work;
+            }
+            if !state.asleep.contains(&thread) {
+                state.asleep.push(thread);
+            }
+            state = wait(&self.wakes[thread], state);
+        }
+    }
+
+    /// Takes back the first request that `is_it`, if no thread has it yet.
+    pub(crate) fn withdraw(&self, is_it: impl FnMut(&J) -> bool) -> Option<J> {
+        let mut state = self.lock();
+        let position = state.requests.iter().position(is_it)?;
+        state.requests.remove(position)
+    }
+
+    /// Takes back the request that has waited longest if it is `overdue`.
+    pub(crate) fn withdraw_first(&self, overdue: impl FnOnce(&J) -> bool) -> Option<J> {
+        let mut state = self.lock();
+        if state.requests.front().is_some_and(overdue) { state.requests.pop_front() } else { None }
+    }
+
+    /// Looks at the request that has waited longest.
+    pub(crate) fn look_at_first<T>(&self, look: impl FnOnce(&J) -> T) -> Option<T> {
+        self.lock().requests.front().map(look)
+    }
+
+    /// Takes what a response has left behind and no thread has taken.
+    pub(crate) fn take_rest(&self) -> Option<R> {
+        self.lock().rests.pop_front()
+    }
+
+    /// Sends all threads home, once they have done what waits.
+    pub(crate) fn stop(&self) {
+        self.lock().stopped = true;
+        self.wakes.iter().for_each(Condvar::notify_one);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<J, R>> {
+        lock(&self.state)
+    }
+}
+
+impl<J, R> State<J, R> {
+    fn next(&mut self) -> Option<Work<J, R>> {
+        if let Some(rest) = self.rests.pop_front() {
+            return Some(Work::Rest(rest));
+        }
+        if let Some(request) = self.requests.pop_front() {
+            return Some(Work::Request(request));
+        }
+        if std::mem::take(&mut self.nudged) {
+            return Some(Work::Nothing);
+        }
+        self.stopped.then_some(Work::Stop)
+    }
+}

@@ -1,0 +1,157 @@
+//! The loop hands requests over, and holds connections back while it can't.
+
+use std::io;
+use std::mem;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ironhorn_http::{FieldStorage, Request as Head};
+use ironhorn_unix::{Monotonic, watch_expiries};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+
+use super::siblings::LOOKS;
+use super::{HeldBack, Job, Leftover, Pool};
+use crate::connection::{Phase, Suspended};
+use crate::event_loop::Loop;
+use crate::runs::{Complete, Runs};
+use crate::serve::{ConnectionOf, Next, Service};
+
+impl<C: AsRef<[u8]> + Send, R: Send> Runs for Pool<C, R> {
+    type Chunk = C;
+    type Stream = Leftover<C, R>;
+
+    const INLINE: bool = false;
+
+    fn run(
+        service: &mut Service<Self>,
+        connection: &mut ConnectionOf<Self>,
+        request: Complete<'_>,
+    ) -> Option<Next> {
+        let Complete { head, believed, bytes, body, more } = request;
+        let waits = service.app.free() == 0;
+        if waits && connection.read_closed {
+            // As if the end had been seen while it waits, which it would be in a moment.
+            log::debug!(peer:? = connection.client.sender.peer;
+                "client gone before its request was run");
+            return Some(Next::Close);
+        }
+        let since = Monotonic::now();
+        let response = service.response_to(head, since, believed.sender.peer, more);
+        let suspended = Box::new(Suspended { head: bytes.to_vec(), response });
+        let (token, client, unseen) =
+            (connection.token, connection.client.clone(), !connection.served);
+        service.app.enter();
+        let job = Job { token, client, suspended, body, more, since, waits, unseen };
+        service.app.shared.queue.push(job);
+        connection.phase = Phase::WithApp;
+        Some(Next::App)
+    }
+
+    fn while_idle<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T {
+        wait()
+    }
+
+    fn is_full(&self) -> bool {
+        !self.has_room() || (!self.held_back.is_empty() && !self.releasing)
+    }
+
+    fn waiting(&self) -> usize {
+        self.occupied().saturating_sub(self.threads) + self.held_back.len()
+    }
+
+    fn hold_back(&mut self, connection: &mut ConnectionOf<Self>) {
+        let upload = match mem::replace(&mut connection.phase, Phase::Head) {
+            Phase::Body(upload) => Some(upload),
+            _ => None,
+        };
+        connection.phase = Phase::HeldBack { upload };
+        let now = Monotonic::now();
+        self.held_back.push_back(HeldBack { token: connection.token, since: now });
+        if let Some(count) = self.full.another(now) {
+            log::warn!(count, waiting = self.waiting(), threads = self.threads, queue = self.queue;
+                "all threads are busy and the queue is full; raise threads or workers");
+        }
+    }
+
+    fn wakes(&mut self, registry: &Registry, token: Token, expiries: Token) -> io::Result<()> {
+        let expired = watch_expiries()?.as_raw_fd();
+        registry.register(&mut SourceFd(&expired), expiries, Interest::READABLE)?;
+        self.shared.set_waker(registry, token)
+    }
+
+    fn answer_expired(worker: &mut Loop<'_, Self>) {
+        worker.tell_expired();
+    }
+
+    fn attend(worker: &mut Loop<'_, Self>) -> io::Result<()> {
+        worker.attend_to_pool()
+    }
+
+    fn leave(worker: &mut Loop<'_, Self>, key: usize, is_broken: bool) {
+        worker.client_left(key, is_broken);
+    }
+
+    fn sleep_at_most(service: &Service<Self>, now: Monotonic) -> Option<Duration> {
+        let pool = &service.app;
+        let overdue = service.around.options.queue_timeout.and_then(|timeout| {
+            let queued = if pool.occupied() > pool.threads {
+                pool.shared.queue.look_at_first(|job| job.since)
+            } else {
+                None
+            };
+            let held_back = pool.held_back.front().map(|first| first.since);
+            // It has to be over, not reached.
+            let first = queued.into_iter().chain(held_back).min()?;
+            Some((first + timeout).since(now) + Duration::from_millis(1))
+        });
+        let looks = pool.siblings.take_connections() || pool.stall.may_last();
+        let looks = looks.then_some(LOOKS);
+        overdue.into_iter().chain(looks).min()
+    }
+
+    fn leaves_accepting(service: &Service<Self>) -> bool {
+        service.app.siblings.take_connections()
+    }
+
+    /// Its response must not look whole; what is still sent of it, nobody keeps up.
+    fn abandon(&self, connection: &ConnectionOf<Self>) {
+        self.shared.quitting.store(true, Ordering::Release);
+        if matches!(connection.phase, Phase::WithApp) {
+            connection.client.stream.reset_on_close();
+        }
+    }
+
+    /// What chunks of the app's it held is freed when a thread comes by the interpreter next, which
+    /// need not be soon.
+    fn has_sent(&self) {
+        self.shared.queue.nudge();
+    }
+
+    fn begin_leaving(&self) {
+        self.shared.closing.store(true, Ordering::Release);
+    }
+}
+
+impl<A: Runs> Service<A> {
+    /// Whether what has come of `connection` is a request that can't be run at present: it stays
+    /// where it is then. What the loop answers itself isn't held up by what the app is busy with.
+    pub(crate) fn holds_back(&mut self, connection: &mut ConnectionOf<A>, input: &[u8]) -> bool {
+        let mut storage = FieldStorage::new();
+        match Head::parse(input, &mut storage, &self.around.options.limits) {
+            Ok(head) if !self.is_the_loops(connection, &head) => {
+                self.app.hold_back(connection);
+                true
+            }
+            Ok(_) | Err(_) => false,
+        }
+    }
+
+    /// Whether the loop answers a request itself.
+    fn is_the_loops(&self, connection: &ConnectionOf<A>, head: &Head<'_, '_>) -> bool {
+        connection.client.redirects_to().is_some()
+            || self.is_health_check(head)
+            || self.find_static(head).is_some()
+    }
+}

@@ -1,0 +1,105 @@
+//! The queue of the pool, in every order in which its threads can be run.
+//!
+//! It is the same code with the locks of [loom](https://docs.rs/loom) in place of the standard
+//! library's.
+
+#![allow(clippy::unwrap_used, reason = "tests panic; clippy spares only #[test] functions")]
+
+mod sync {
+    pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+
+    pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap()
+    }
+
+    pub(crate) fn wait<'a, T>(condition: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        condition.wait(guard).unwrap()
+    }
+}
+
+#[path = "../src/pool/queue.rs"]
+mod queue;
+
+use loom::model::Builder;
+use loom::sync::Arc;
+use loom::thread::{self, JoinHandle};
+
+use queue::{Queue, Work};
+
+/// What a thread of the pool has done until it was sent home.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Did {
+    requests: Vec<u32>,
+    rests: Vec<char>,
+}
+
+/// A thread of the pool.
+fn seat(queue: &Arc<Queue<u32, char>>, index: usize) -> JoinHandle<Did> {
+    let queue = Arc::clone(queue);
+    thread::spawn(move || {
+        let mut did = Did::default();
+        loop {
+            match queue.take(index) {
+                Work::Request(request) => did.requests.push(request),
+                Work::Rest(rest) => did.rests.push(rest),
+                Work::Nothing => {}
+                Work::Stop => return did,
+            }
+        }
+    })
+}
+
+/// Runs `test` in every order with at most three switches where none is needed.
+fn check(test: impl Fn() + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(test);
+}
+
+#[test]
+fn everything_is_done_once_and_nobody_sleeps_on() {
+    check(|| {
+        let queue = Arc::new(Queue::new(2));
+        let seats = [seat(&queue, 0), seat(&queue, 1)];
+        queue.push(1);
+        queue.push_rest('a');
+        queue.push(2);
+        queue.stop();
+        let [mut did, other] = seats.map(|seat| seat.join().unwrap());
+        did.requests.extend(other.requests);
+        did.requests.sort_unstable();
+        did.rests.extend(other.rests);
+        assert_eq!(did, Did { requests: vec![1, 2], rests: vec!['a'] });
+    });
+}
+
+#[test]
+fn requests_are_begun_in_their_order() {
+    check(|| {
+        let queue = Arc::new(Queue::new(1));
+        let seat = seat(&queue, 0);
+        (1..=3).for_each(|request| queue.push(request));
+        queue.stop();
+        assert_eq!(seat.join().unwrap().requests, [1, 2, 3]);
+    });
+}
+
+#[test]
+fn a_request_is_withdrawn_or_run() {
+    check(|| {
+        let queue = Arc::new(Queue::new(1));
+        let seat = seat(&queue, 0);
+        queue.push(1);
+        queue.push(2);
+        let withdrawn = queue.withdraw(|&request| request == 2);
+        queue.nudge();
+        let first = queue.withdraw_first(|&request| request == 1);
+        queue.stop();
+        let mut all = seat.join().unwrap().requests;
+        all.extend(withdrawn);
+        all.extend(first);
+        all.sort_unstable();
+        assert_eq!(all, [1, 2]);
+        assert_eq!((queue.look_at_first(|_| ()), queue.take_rest()), (None, None));
+    });
+}

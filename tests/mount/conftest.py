@@ -1,0 +1,3 @@
+"""The fixture that puts nginx in front of a server."""
+
+from proxy.front import front as front
