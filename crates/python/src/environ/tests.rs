@@ -349,7 +349,7 @@ assert 'mine' not in second
 assert type(first) is dict and all(type(key) is str for key in first)
 assert first['wsgi.version'] == (1, 0)
 assert first['wsgi.multiprocess'] is True
-assert first['wsgi.multithread'] is True
+assert first['wsgi.multithread'] is False
 assert first['wsgi.run_once'] is False
 assert first['wsgi.input_terminated'] is True
 assert first['SERVER_SOFTWARE'].startswith('ironhorn/')
