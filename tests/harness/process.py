@@ -169,42 +169,58 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def is_readable(fd: int, seconds: float | None) -> bool:
+    """Waits until a read would not block, for ever without `seconds`; poll(2), as descriptors may
+    be beyond what select(2) can name.
+    """
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(None if seconds is None else seconds * 1000))
+
+
 class Log:
     """One output stream of a server, read by a thread into lines so that the server never blocks on
-    a full pipe.
+    a full pipe. Whoever asks reads on first, so that what was written before is always seen.
     """
 
     def __init__(self, fd: int, name: str) -> None:
         self.name = name
         self._fd = fd
         self._lines: list[str] = []
+        self._rest = b""
         self._changed = threading.Condition()
         self._ended = False
-        self._thread = threading.Thread(target=self._read, name=f"log-{name}", daemon=True)
+        self._thread = threading.Thread(target=self._follow, name=f"log-{name}", daemon=True)
         self._thread.start()
 
-    def _read(self) -> None:
-        rest = b""
-        with os.fdopen(self._fd, "rb", buffering=0) as stream:
-            while data := stream.read(65536):
-                *lines, rest = (rest + data).split(b"\n")
-                with self._changed:
-                    self._lines.extend(line.decode("utf-8", "backslashreplace") for line in lines)
-                    self._changed.notify_all()
-        with self._changed:
-            if rest:
-                self._lines.append(rest.decode("utf-8", "backslashreplace"))
-            self._ended = True
+    def _follow(self) -> None:
+        while not self._ended:
+            is_readable(self._fd, None)
+            with self._changed:
+                self._read_on()
+        os.close(self._fd)
+
+    def _read_on(self) -> None:
+        """Takes what the pipe holds now; the lock is the caller's."""
+        while not self._ended and is_readable(self._fd, 0):
+            data = os.read(self._fd, 65536)
+            self._ended = not data
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            if self._ended and self._rest:
+                lines.append(self._rest)
+            self._lines.extend(line.decode("utf-8", "backslashreplace") for line in lines)
             self._changed.notify_all()
 
     def lines(self, since: int = 0) -> list[str]:
         """The lines so far, from the position `since`."""
         with self._changed:
+            self._read_on()
             return self._lines[since:]
 
     def mark(self) -> int:
         """The position after the last line, to be given as `since`."""
         with self._changed:
+            self._read_on()
             return len(self._lines)
 
     def text(self, since: int = 0) -> str:
@@ -222,6 +238,7 @@ class Log:
         end = time.monotonic() + scaled(deadline)
         with self._changed:
             while True:
+                self._read_on()
                 found = [line for line in self._lines[since:] if re.search(pattern, line)]
                 if len(found) >= count:
                     return found[count - 1]
@@ -264,13 +281,13 @@ class Gate:
         end = time.monotonic() + scaled(deadline)
         missing = count
         while missing:
-            ready, _, _ = select.select([self._arrived], [], [], max(0.0, end - time.monotonic()))
+            ready = is_readable(self._arrived, max(0.0, end - time.monotonic()))
             assert ready, f"{missing} of {count} did not arrive within {scaled(deadline):.1f} s"
             missing -= len(os.read(self._arrived, missing))
 
     def has_arrived(self) -> bool:
         """Whether somebody waits at the gate that was not counted yet."""
-        return bool(select.select([self._arrived], [], [], 0)[0])
+        return is_readable(self._arrived, 0)
 
     def let_pass(self, count: int = 1) -> None:
         """Lets so many calls go on, those that wait now or those to come."""
