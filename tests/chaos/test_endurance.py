@@ -18,17 +18,11 @@ def test_twenty_reloads(stage: Stage, vitals) -> None:
     """Descriptors, shared pages and memory are as after the first."""
     server = stage.serve(workers=2)
 
-    def reload() -> None:
-        before, mark = set(server.workers()), server.log.mark()
-        server.send(signal.SIGHUP)
-        server.log.wait_for_line(r"\breloaded\b", since=mark)
-        wait_until(lambda: not before & set(server.workers()))
-
-    reload()
+    server.reload()
     signs = vitals(server, 2)
     with Load(server.address, keep_alive=3, one_request=3) as load:
         for _ in range(20):
-            reload()
+            server.reload()
     load.stop().assert_none_failed()
     signs.wait_recovered()
 

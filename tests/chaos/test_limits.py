@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from harness import Load, Server, Stage, request, wait_until
+from harness import Load, Server, Stage, request
 from harness.measure import descriptors
 
 pytestmark = [pytest.mark.chaos, pytest.mark.ironhorn("no such promise")]
@@ -86,9 +86,6 @@ def test_a_reload_without_descriptors(
         load.wait_more(100)
         assert set(server.workers()) == before
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (hard, hard))
-        mark = server.log.mark()
-        server.send(signal.SIGHUP)
-        server.log.wait_for_line(r"\breloaded\b", 40, since=mark)
-        wait_until(lambda: not before & set(server.workers()))
+        server.reload()
     load.stop().assert_none_failed()
     signs.wait_recovered()

@@ -164,6 +164,15 @@ class Server:
         wait_until(lambda: len(self.workers()) == count, deadline, f"{count} workers")
         return self.workers()
 
+    def reload(self, deadline: float = 60) -> None:
+        """HUP, and waits until the workers there were are gone: the line `reloaded` comes when they
+        are told to leave, and they may take a connection until they have read that.
+        """
+        before, mark = set(self.workers()), self.log.mark()
+        self.send(signal.SIGHUP)
+        self.log.wait_for_line(r"\breloaded\b", deadline, since=mark)
+        wait_until(lambda: not before & set(self.workers()), deadline, "the old workers are gone")
+
     def wait_exit(self, deadline: float = DEADLINE) -> int:
         """Waits until the master is gone and returns its exit code."""
         try:

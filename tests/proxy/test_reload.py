@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,11 +28,9 @@ def app(environ, start_response):
 
 
 def reload_to(server: Server, directory: Path, version: int) -> None:
-    """Deploys a version: new code, HUP, and wait until every worker has it."""
-    mark = server.log.mark()
+    """Deploys a version: new code, HUP, and waits until every worker has it."""
     write_version(directory, version)
-    server.send(signal.SIGHUP)
-    server.log.wait_for_line(r"\breloaded\b", deadline=30, since=mark)
+    server.reload()
 
 
 @pytest.mark.parametrize("keep_alive", [False, True], ids=["close", "keep-alive"])

@@ -34,14 +34,6 @@ class Shop:
         """How often each version was imported."""
         return Counter((self.stage.directory / "imports").read_text().split())
 
-    def reload(self, server: Server) -> None:
-        """HUP, and waits until only workers of the new generation are left."""
-        before = set(server.workers())
-        mark = server.log.mark()
-        server.send(signal.SIGHUP)
-        server.log.wait_for_line(r"\breloaded\b", 60, since=mark)
-        wait_until(lambda: not before & set(server.workers()), 30, "the old workers are gone")
-
     def failed_reload(self, server: Server, why: str, deadline: float = 20) -> list[str]:
         """HUP, and waits for the one line that says why it failed; the lines since then."""
         before = set(server.workers())

@@ -55,7 +55,7 @@ def test_to_another_directory_when_the_former_is_gone(stage: Stage, shop) -> Non
     assert server.get("/").body == b"r1"
     shutil.rmtree(stage.directory / "r1")
     shop.write("ironhorn.yaml", config(chdir="r2"))
-    shop.reload(server)
+    server.reload()
     assert server.get("/").body == b"r2"
 
 
@@ -68,7 +68,7 @@ def test_the_umask(stage: Stage, shop) -> None:
 
     assert umask() == 0o077
     shop.write("ironhorn.yaml", config())
-    shop.reload(server)
+    server.reload()
     before = os.umask(0)
     os.umask(before)
     assert umask() == before

@@ -19,7 +19,7 @@ def test_ten_reloads_under_load(stage: Stage, shop) -> None:
         for number in range(2, 12):
             load.wait_more(50)
             shop.deploy(f"v{number}")
-            shop.reload(server)
+            server.reload()
             moment = time.monotonic()
             load.wait_more(50)
             wait_until(lambda moment=moment: load.report.bodies(moment))
@@ -59,7 +59,7 @@ def test_broken_code_never_serves(stage: Stage, shop) -> None:
         load.wait_more(50)
         assert set(load.report.bodies()) == {b"v1"}
         shop.deploy("v2")
-        shop.reload(server)
+        server.reload()
         moment = time.monotonic()
         load.wait_more(50)
         wait_until(lambda: load.report.bodies(moment))
@@ -94,7 +94,7 @@ def test_a_slow_import_makes_nobody_wait(stage: Stage, shop) -> None:
         calm = load.report.worst()
         shop.deploy("v2", "is slow")
         moment = time.monotonic()
-        shop.reload(server)
+        server.reload()
         load.wait_more(50)
         assert load.report.worst(moment) <= calm + scaled(0.5)
     report = load.stop()
@@ -140,7 +140,7 @@ def test_idle_connections_do_not_hold_the_old_workers_for_ever(stage: Stage, sho
     with server.connect() as wire:
         wire.get("/").read_response()
         shop.deploy("v2")
-        shop.reload(server)
+        server.reload()
         wire.wait_closed()
 
 
@@ -203,7 +203,7 @@ def test_ttin_is_kept_or_replaced_by_a_reload_but_never_lost_half_way(stage: Sta
     server.send(signal.SIGTTIN)
     server.wait_workers(3)
     shop.deploy("v2")
-    shop.reload(server)
+    server.reload()
     assert len(server.workers()) in (2, 3)
     assert server.get("/").body == b"v2"
 
@@ -211,7 +211,7 @@ def test_ttin_is_kept_or_replaced_by_a_reload_but_never_lost_half_way(stage: Sta
 def test_the_log_tells_the_story(stage: Stage, shop) -> None:
     server = stage.serve("shop:app", workers=2)
     shop.deploy("v2")
-    shop.reload(server)
+    server.reload()
     server.log.wait_for_line("reloading")
     server.log.wait_for_line(r"worker=\d+ generation=2 pid=\d+ ready", count=2)
     server.log.wait_for_line(r"worker=\d+ generation=1 pid=\d+ exited .*asked", count=2)

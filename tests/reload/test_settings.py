@@ -30,7 +30,7 @@ def test_the_number_of_workers(stage: Stage, shop) -> None:
         for count in (3, 1, 2):
             load.wait_more(30)
             shop.write("ironhorn.yaml", config(count))
-            shop.reload(server)
+            server.reload()
             server.wait_workers(count)
     load.stop().assert_none_failed()
 
@@ -58,14 +58,14 @@ def test_a_broken_file_changes_nothing(stage: Stage, shop, text: str, why: str) 
     report.assert_none_failed()
     assert set(report.bodies()) == {b"v1"}
     shop.write("ironhorn.yaml", config(2))
-    shop.reload(server)
+    server.reload()
     assert server.get("/").body == b"v2"
 
 
 def test_a_file_that_went_away_is_no_error_when_none_was_named(stage: Stage, shop) -> None:
     server = stage.serve("shop:app", config=config(2))
     (stage.directory / "ironhorn.yaml").unlink()
-    shop.reload(server)
+    server.reload()
     server.wait_workers(1)
 
 
@@ -87,7 +87,7 @@ def test_another_address(stage: Stage, shop) -> None:
     assert answer(a) == b"v1"
     shop.write("ironhorn.yaml", config(2, "unix:b"))
     shop.deploy("v2")
-    shop.reload(server)
+    server.reload()
     assert answer(b) == b"v2"
     wait_until(lambda: not a.exists(), what="the old socket file is gone")
     with socket.socket(socket.AF_UNIX) as client, pytest.raises(OSError):  # noqa: PT011
@@ -100,11 +100,11 @@ def test_one_address_more_and_one_less_under_load(stage: Stage, shop) -> None:
     with Load(server.address, keep_alive=4, one_request=4) as load:
         load.wait_more(30)
         shop.write("ironhorn.yaml", config(2, "unix:a", "unix:b", "unix:c"))
-        shop.reload(server)
+        server.reload()
         assert answer(stage.directory / "c") == b"v1"
         load.wait_more(30)
         shop.write("ironhorn.yaml", config(2, "unix:a"))
-        shop.reload(server)
+        server.reload()
         load.wait_more(30)
     load.stop().assert_none_failed()
     assert not (stage.directory / "c").exists()

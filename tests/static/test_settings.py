@@ -7,20 +7,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from harness import Server, Stage, request, run_once, wait_until
+from harness import Stage, request, run_once
 from static import site
 from static.site import CSS
 
 pytestmark = pytest.mark.ironhorn("no static files")
-
-
-def reload(server: Server) -> None:
-    """HUP, and waits until the old workers are gone."""
-    before = set(server.workers())
-    mark = server.log.mark()
-    server.send(signal.SIGHUP)
-    server.log.wait_for_line(r"\breloaded\b", 60, since=mark)
-    wait_until(lambda: not before & set(server.workers()), 30, "the old workers are gone")
 
 
 def test_cache_control(stage: Stage) -> None:
@@ -158,7 +149,7 @@ def test_a_reload_picks_up_a_switched_link(stage: Stage) -> None:
     release("two")
     # Not before the code is the new one's, too.
     assert server.get("/static/version.txt").body == b"one"
-    reload(server)
+    server.reload()
     assert {server.get("/static/version.txt").body for _ in range(8)} == {b"two"}
 
 

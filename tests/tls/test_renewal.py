@@ -54,17 +54,12 @@ def test_sessions_go_on_after_a_renewal_but_not_with_other_rules(
             wire.get("/hello").read_response()
             return wire.tls.session_reused, wire.tls.session
 
-    def reload() -> None:
-        mark = server.log.mark()
-        server.send(signal.SIGHUP)
-        server.log.wait_for_line("reloaded", since=mark)
-
     _, session = resumes(None)
-    reload()
+    server.reload()
     reused, session = resumes(session)
     assert reused
     configuration.write_text(rules + "ca_certs: ca.pem\ncert_reqs: required\n")
-    reload()
+    server.reload()
     reused, session = resumes(session)
     assert not reused, "a client that has shown no certificate was taken for one that has"
 
