@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--server",
         choices=["ironhorn", "gunicorn"],
         default="ironhorn",
-        help="gunicorn: run http, wsgi and signals against the reference, which checks the harness",
+        help="gunicorn: run protocol, wsgi and signals on the reference, which checks the harness",
     )
 
 

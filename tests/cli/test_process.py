@@ -86,6 +86,13 @@ def test_workers_auto(stage: Stage) -> None:
     server.wait_workers(len(os.sched_getaffinity(0)))
 
 
+def test_a_command_line_of_gunicorns_with_its_kind_of_worker(stage: Stage) -> None:
+    server = stage.serve("toolbox:app", "-k", "gthread", "--threads", "4", "-w", "2", ready=False)
+    server.wait_ready(2)
+    assert json.loads(server.get("/environ").body)["wsgi.multithread"] is True
+    server.wait_workers(2)
+
+
 def test_python_m_serves(stage: Stage) -> None:
     server = stage.serve(command=[sys.executable, "-m", "ironhorn"])
     assert server.get("/hello").status == 200

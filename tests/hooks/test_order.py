@@ -118,6 +118,20 @@ def test_a_reload_that_fails(stage: Stage, hooks, every: str) -> None:
     assert server.worker() == worker
 
 
+def test_a_reload_that_winch_ends(stage: Stage, hooks, every: str, gate) -> None:
+    boot = gate("boot")
+    server = stage.serve("slow_boot:app", hooks=hooks.write(every), ready=False)
+    boot.wait_arrived()
+    boot.let_pass()
+    server.wait_ready()
+    server.send(signal.SIGHUP)
+    boot.wait_arrived()
+    server.send(signal.SIGWINCH)
+    reason = hooks.wait_noted("reload_failed")["reason"]
+    assert reason == "the workers were told to leave"
+    server.log.wait_for_line(f"WARN .*reload ended .*{reason}")
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [("/hello", "200 OK"), ("/fail", "500 Internal Server Error")],

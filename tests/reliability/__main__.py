@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -39,6 +40,9 @@ def main() -> int:
     options = parser.parse_args()
 
     become_subreaper()
+    # Whoever ends this ends what it has started.
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, lambda nr, _: sys.exit(128 + nr))
     # Thousands of connections, here and in the servers that inherit it.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness import BadResponse, Load, Log, Report, Wire, children_of, request
 from harness.measure import living
-from harness.process import kill_tree, reap_orphans, time_until
+from harness.process import kill_tree, reap_orphans, time_until, wait_until
 from tls.certificates import TlsWire
 
 from .servers import Adapter, Wanted
@@ -59,23 +59,38 @@ class Running:
         self.log = Log(reading, adapter.title)
 
     def __enter__(self) -> Running:
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self) -> None:
         importing = 1 if self.wanted.preload else self.wanted.workers
         ready = time_until(
             lambda: self.ended or (self.imports() >= importing and self.answers()), 20
         )
         if ready is None or self.ended:
-            self.__exit__()
-            raise Ended(f"exit code {self.process.poll()}: {' | '.join(self.log.lines()[-3:])}")
-        return self
+            code = self.process.poll()
+            raise Ended(f"exit code {code}: {' | '.join(self.log.lines()[-3:])}")
 
     def __exit__(self, *_: object) -> None:
-        for wire in self._wires:
-            wire.close()
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGCONT)
-        kill_tree(living(self.pid))
-        self.process.wait()
-        time_until(lambda: not self.members(), 5)
+        # The time of a fault may be over just now: what is left is ended all the same.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+        try:
+            for wire in self._wires:
+                wire.close()
+            wait_until(self._end, what=f"{self.adapter.title} is gone")
+            self.process.wait()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+    def _end(self) -> bool:
+        """Kills all that is left; who was forked meanwhile has the next turn."""
+        left = self.members()
+        kill_tree(left)
+        return not left
 
     # The disk
 

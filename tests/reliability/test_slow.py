@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from harness import Wire
+from harness.measure import living
 
 from . import idle, slow, table
+from .fault import Overdue, limit
 from .running import Running
 from .servers import Adapter, Ironhorn, IronhornThreads, Lacking, Uwsgi, Wanted
 
@@ -53,6 +55,13 @@ def test_idle_connections_are_kept(adapter: Adapter, tmp_path: Path) -> None:
     facts = idle.measured(adapter, tmp_path, connections=FEW, seconds=0.02)
     assert facts["connections"] == FEW
     assert "KiB each" in idle.IDLE.tell(facts)
+
+
+def test_nothing_is_left_of_a_server_whose_time_is_over(tmp_path: Path) -> None:
+    running = Running(Ironhorn(BIN), tmp_path, Wanted(), trouble="hangs")
+    with pytest.raises(Overdue), limit(1), running:
+        pytest.fail("it has started")
+    assert living(running.pid) == []
 
 
 def test_who_is_not_answered_has_failed(tmp_path: Path) -> None:

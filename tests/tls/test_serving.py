@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import os
+import signal
 import ssl
 import subprocess
 from pathlib import Path
 
 import pytest
 from harness import Stage, run_once
-from harness.process import DEADLINE, scaled, wait_until
+from harness.process import DEADLINE, scaled, state_of, wait_until
 from harness.server import Server
 from tls.certificates import Authority, TlsWire
 
@@ -170,17 +172,20 @@ def test_sessions_are_resumed_by_any_worker(
     server = stage.serve(certfile=certfile, workers=2)
     context = authority.context()
     context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
-    session = None
-    pids: set[bytes] = set()
-    for _ in range(60):
+
+    def served_by(session: ssl.SSLSession | None) -> tuple[int, ssl.SSLSession | None]:
         with TlsWire(server, context, session=session) as wire:
-            pids.add(wire.get("/pid").read_response().body)
+            pid = int(wire.get("/pid").read_response().body)
             assert wire.tls.session_reused == (session is not None)
-            session = wire.tls.session
-        if len(pids) == 2:
-            break
-    else:
-        pytest.skip("one worker took every connection")
+            return pid, wire.tls.session
+
+    first, session = served_by(None)
+    os.kill(first, signal.SIGSTOP)
+    wait_until(lambda: state_of(first) == "T", what="the worker is stopped")
+    for _ in range(2):
+        pid, session = served_by(session)
+        assert pid != first
+    os.kill(first, signal.SIGCONT)
 
 
 def test_curl_and_openssl(server: Server, authority: Authority) -> None:

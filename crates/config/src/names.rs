@@ -28,12 +28,11 @@ const UNSUPPORTED: &[&str] = &[
     "statsd_prefix",
     "syslog",
     "syslog_addr",
-    "worker_class",
     "worker_tmp_dir",
 ];
 
 /// Gunicorn's short flags for some of them.
-const UNSUPPORTED_SHORT: &[&str] = &["-R", "-k"];
+const UNSUPPORTED_SHORT: &[&str] = &["-R"];
 
 /// The setting with this key in YAML.
 pub(crate) fn in_file(key: &str) -> Option<&'static Setting> {
@@ -149,8 +148,8 @@ mod tests {
     #[test]
     fn what_gunicorn_has_is_no_typing_error() {
         assert_eq!(unknown_key("secure_scheme_headers"), Problem::Unsupported);
-        assert_eq!(unknown_flag("--worker-class"), Problem::Unsupported);
-        assert_eq!(unknown_flag("-k"), Problem::Unsupported);
+        assert_eq!(unknown_flag("--log-config"), Problem::Unsupported);
+        assert_eq!(unknown_flag("-R"), Problem::Unsupported);
         assert_eq!(unknown_variable("IRONHORN_STATSD_HOST"), Problem::Unsupported);
     }
 

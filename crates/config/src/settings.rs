@@ -884,6 +884,19 @@ settings! {
             reach: Reach::CommandLine,
         }
     }
+
+    section "Gunicorn" {
+        /// Gunicorn's kind of worker, so that its command line can stay: no effect.
+        ///
+        /// There is one kind. It serves one request at a time, or as many as `threads` says, which
+        /// is what Gunicorn makes of either of these two. Others, such as gevent or uvicorn's, do
+        /// what Ironhorn doesn't, and are refused.
+        worker_class: Option<()> = Optional(Choice(&[("sync", ()), ("gthread", ())])) => {
+            value: "CLASS",
+            short: Some('k'),
+            reach: Reach::CommandLine,
+        }
+    }
 }
 
 #[cfg(test)]

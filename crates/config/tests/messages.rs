@@ -271,14 +271,18 @@ fn option_that_does_not_exist() {
     args(&["--wrokers=2"], r#"--wrokers: unknown option, did you mean "--workers"?"#);
     args(&["--colour"], "--colour: unknown option");
     args(&["-x"], "-x: unknown option");
-    args(&["--worker-class=gthread"], "--worker-class: not supported in this version");
     args(&["--statsd-host=x"], "--statsd-host: not supported in this version");
-    args(&["-k", "gthread"], "-k: not supported in this version");
+    args(&["-R"], "-R: not supported in this version");
     args(&["other"], "shop: unexpected argument, there is only one APP");
 }
 
 #[test]
 fn option_with_a_wrong_value() {
+    args(&["-k", "gevent"], r#"--worker-class: found "gevent", expected sync or gthread"#);
+    args(
+        &["--worker-class=uvicorn.workers.UvicornWorker"],
+        r#"--worker-class: found "uvicorn.workers.UvicornWorker", expected sync or gthread"#,
+    );
     args(&["-w", "0"], r#"--workers: found "0", expected a number from 1 to 1024 or auto"#);
     args(
         &["--keepalive=x"],

@@ -201,6 +201,17 @@ fn what_is_asked_of_this_invocation() {
 }
 
 #[test]
+fn the_kind_of_worker_of_a_command_line_of_gunicorns_changes_nothing() {
+    let without = Start::new(None, &[], &["--threads", "4", "-w", "2", "a"]).resolved();
+    for kind in [&["-k", "gthread"][..], &["--worker-class=gthread"], &["-ksync"]] {
+        let args = [kind, &["--threads", "4", "-w", "2", "a"]].concat();
+        let resolved = Start::new(None, &[], &args).resolved();
+        assert_eq!(resolved.settings, without.settings, "{kind:?}");
+        assert_eq!(print_config(&resolved), print_config(&without), "{kind:?}");
+    }
+}
+
+#[test]
 fn help_and_version_come_before_errors() {
     for flag in ["-h", "--help"] {
         let start = Start::new(Some("nonsense"), &[("PORT", "x")], &["-w", "0", flag]);

@@ -215,6 +215,13 @@ pub enum Report {
         /// How many workers of the failed generation are ready and go on too.
         mixed: usize,
     },
+    /// Another order of an operator's ended the reload.
+    ReloadEnded {
+        /// The number of the generation that was to be.
+        generation: u32,
+        /// Which order.
+        reason: String,
+    },
     /// The number of workers was changed by a signal.
     Workers {
         /// To how many.
@@ -366,6 +373,9 @@ impl Report {
             }
             Self::ReloadFailed { generation, reason, serving, mixed } => {
                 error!(generation, reason, serving, mixed; "reload failed");
+            }
+            Self::ReloadEnded { generation, reason } => {
+                warn!(generation, reason; "reload ended");
             }
             Self::Workers { count } => info!(workers = count; "workers changed"),
             Self::WorkersLimit { count } => warn!(workers = count; "workers at their limit"),

@@ -163,7 +163,7 @@ impl Systemd {
             }
             Report::Reloading { .. } => self.reload(),
             Report::Reloaded { .. } => self.reloaded(),
-            Report::ReloadFailed { .. } => {
+            Report::ReloadFailed { .. } | Report::ReloadEnded { .. } => {
                 // Settings that are wrong: the reload has ended before it began.
                 if self.phase == Phase::Ready {
                     self.reload();

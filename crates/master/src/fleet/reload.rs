@@ -132,10 +132,7 @@ impl Fleet {
 
     /// Gives a reload up: the serving generation goes on at full strength.
     pub(super) fn abandon_reload(&mut self, reason: String) {
-        let Some(Reload { generation, fallback, .. }) = self.reload.take() else { return };
-        self.target = fallback;
-        self.retired &= self.is_better_retired();
-        self.kill_booting(|nr| nr == generation);
+        let Some(generation) = self.drop_reload() else { return };
         self.failed = Some(reason.clone());
         let is_new = |slot: &Slot| slot.generation() == Some(generation);
         let new = self.count(|slot| slot.is_ready() && is_new(slot));
@@ -144,6 +141,22 @@ impl Fleet {
         let mixed = new.saturating_sub(surplus);
         let serving = self.serving;
         self.report(Report::ReloadFailed { generation, reason, serving, mixed });
+    }
+
+    /// Another order of an operator's ends a reload: nothing has failed.
+    pub(super) fn overrule_reload(&mut self, reason: &str) {
+        if let Some(generation) = self.drop_reload() {
+            self.report(Report::ReloadEnded { generation, reason: reason.to_owned() });
+        }
+    }
+
+    /// What was to be is no more; its generation, if there was a reload.
+    fn drop_reload(&mut self) -> Option<u32> {
+        let Reload { generation, fallback, .. } = self.reload.take()?;
+        self.target = fallback;
+        self.retired &= self.is_better_retired();
+        self.kill_booting(|nr| nr == generation);
+        Some(generation)
     }
 
     /// Whether workers that were sent away, for a new master that serves in their place, would

@@ -35,7 +35,7 @@ impl Fleet {
     /// them elsewhere.
     fn delay_stop(&mut self, now: Monotonic) {
         let delay = self.shutdown_delay();
-        self.abandon_reload("the server is stopping".to_owned());
+        self.overrule_reload("the server is stopping");
         self.phase = Phase::Leaving { until: now + delay };
         self.report(Report::ShutdownDelayed { delay });
         self.act(Action::AskToLeave);
@@ -301,7 +301,9 @@ mod tests {
         fleet.take();
         fleet.command(TERM);
         fleet.assert_killed(&[3]);
-        assert!(fleet.reload_failed());
+        let reason = "the server is stopping".to_owned();
+        assert!(fleet.said(&Report::ReloadEnded { generation: 2, reason }));
+        assert!(!fleet.reload_failed());
         fleet.take();
         fleet.command(Command::Reload);
         assert!(fleet.reload_failed());

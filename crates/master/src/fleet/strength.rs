@@ -46,7 +46,7 @@ impl Fleet {
         if self.phase != Phase::Serving || self.retired {
             return;
         }
-        self.abandon_reload("the workers were told to leave".to_owned());
+        self.overrule_reload("the workers were told to leave");
         self.retired = true;
         self.report(Report::RetiringAll);
     }
@@ -291,7 +291,9 @@ mod tests {
         fleet.reload(options(2));
         fleet.fork_all();
         fleet.command(Command::RetireAll);
-        assert!(fleet.reload_failed());
+        let reason = "the workers were told to leave".to_owned();
+        assert!(fleet.said(&Report::ReloadEnded { generation: 2, reason }));
+        assert!(!fleet.reload_failed());
         fleet.assert_killed(&[3]);
         fleet.assert_forked(&[]);
     }
@@ -375,10 +377,7 @@ mod tests {
         fleet.reload(options(3));
         assert!(shown(&fleet, "3 workers, generation 1, reloading to 2"));
         fleet.command(Command::RetireAll);
-        assert!(shown(
-            &fleet,
-            "workers retired, generation 1, reload failed: the workers were told to leave"
-        ));
+        assert!(shown(&fleet, "workers retired, generation 1"));
         fleet.reload(options(3));
         fleet.fork_all();
         fleet.exit(fleet.last_forked(), Exit::Code(3));

@@ -67,7 +67,8 @@ impl Chronicle {
                 self.set(*generation, Outcome::Done);
                 Some(End { generation: *generation, result: Ok(*after) })
             }
-            Report::ReloadFailed { generation, reason, .. } => {
+            Report::ReloadFailed { generation, reason, .. }
+            | Report::ReloadEnded { generation, reason } => {
                 self.answer.get_or_insert_with(|| Err(reason.clone()));
                 // A refusal leaves the reload alone that is under way.
                 if under_way.is_some() {
@@ -136,6 +137,16 @@ mod tests {
         let end = End { generation: 2, result: Ok(Duration::from_secs(1)) };
         assert_eq!(chronicle.note(&RELOADED, None), Some(end));
         assert_eq!(last(&chronicle), (2, Outcome::Done));
+    }
+
+    #[test]
+    fn a_reload_that_was_overruled_has_not_succeeded() {
+        let mut chronicle = Chronicle::default();
+        chronicle.note(&RELOADING, Some(2));
+        let ended = Report::ReloadEnded { generation: 2, reason: "why".to_owned() };
+        let end = End { generation: 2, result: Err("why".to_owned()) };
+        assert_eq!(chronicle.note(&ended, None), Some(end));
+        assert_eq!(last(&chronicle), (2, Outcome::Failed("why".to_owned())));
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_superseded_reload_is_told_of_the_later_one", a_superseded_reload_is_told_of_the_later_one),
     ("a_reload_under_way_outlives_a_refusal", a_reload_under_way_outlives_a_refusal),
     ("a_reload_that_the_stop_ends_is_told", a_reload_that_the_stop_ends_is_told),
+    ("a_reload_that_winch_ends_is_told", a_reload_that_winch_ends_is_told),
     ("one_who_waits_may_go_away", one_who_waits_may_go_away),
     ("workers_are_scaled", workers_are_scaled),
     ("a_worker_is_recycled", a_worker_is_recycled),
@@ -268,6 +269,21 @@ fn a_reload_that_the_stop_ends_is_told() {
         assert_refused(&operator.hear(), "the server is stopping");
         assert_eq!(server.end(), 0);
     }
+}
+
+fn a_reload_that_winch_ends_is_told() {
+    let mut server = Server::start(options(1), &[Conduct::Serve, Conduct::HangInBoot]);
+    server.expect_ready(1);
+    let mut operator = waiting(&server);
+    server.expect(&["booting", "generation=2"]);
+    server.signal(Signal::SIGWINCH);
+    assert_refused(&operator.hear(), "the workers were told to leave");
+    server.expect(&["WARN", "reload ended", "generation=2", "the workers were told to leave"]);
+    let status = server.ask(&command("status"));
+    assert_eq!(status["state"], json!("retired"));
+    assert_eq!(status["last_reload"]["state"], json!("failed"));
+    server.stop();
+    server.assert_said(&["ERROR"], 0);
 }
 
 fn one_who_waits_may_go_away() {

@@ -79,7 +79,10 @@ fn server_name(address: &std::net::SocketAddr) -> String {
 /// CPython copies a dict that was not much deleted from as one block of memory, unused slots
 /// included, and gives a full dict of `n` keys at least `3 * n` slots. So the dict is filled up to
 /// the brim of 32 slots, what filled it is deleted, and the last key makes it grow to 64 slots, of
-/// which 42 can be used. An interpreter that does it another way only loses the room.
+/// which 42 can be used: the constants, what every request has, and 18 fields beside Host, which is more
+/// than a browser behind a proxy sends. Each further constant costs one of these; the next size, 128
+/// slots, would have every request copy twice as much, for the few with more fields, whose dict is
+/// rehashed once. An interpreter that does it another way only loses the room.
 fn with_room<'py>(
     py: Python<'py>,
     items: &[(&str, Bound<'py, PyAny>)],

@@ -33,15 +33,7 @@ impl<'py> Bench<'py> {
         let code = CString::new(code).unwrap();
         let globals = testing::run_with(py, &code, &[]);
         let app = globals.get_item("app").unwrap().unwrap();
-        let options = GatewayOptions {
-            multiprocess: false,
-            multithread: false,
-            header_map: HeaderMap::Drop,
-            visible: Visible::default(),
-            listeners: vec![Local::Inet("127.0.0.1:80".parse().unwrap())],
-            lane: Board::new(1).unwrap().slot(1).lane(0),
-        };
-        let gateway = Gateway::new(py, app, &options).unwrap();
+        let gateway = Gateway::new(py, app, &options(HeaderMap::Drop)).unwrap();
         Self { gateway, globals, exchange: FakeExchange::default() }
     }
 
@@ -86,6 +78,17 @@ impl<'py> Bench<'py> {
 
     fn mark(&self, name: &str) -> String {
         self.globals.get_item(name).unwrap().unwrap().to_string()
+    }
+}
+
+fn options(header_map: HeaderMap) -> GatewayOptions {
+    GatewayOptions {
+        multiprocess: false,
+        multithread: false,
+        header_map,
+        visible: Visible::default(),
+        listeners: vec![Local::Inet("127.0.0.1:80".parse().unwrap())],
+        lane: Board::new(1).unwrap().slot(1).lane(0),
     }
 }
 
@@ -712,16 +715,8 @@ fn the_gateway_waits_and_the_collector_rests() {
 fn underscores_can_be_refused() {
     log_of(|py| {
         let mut bench = Bench::new(py, "def app(environ, start_response): 1 / 0");
-        let options = GatewayOptions {
-            multiprocess: false,
-            multithread: false,
-            header_map: HeaderMap::Refuse,
-            visible: Visible::default(),
-            listeners: vec![Local::Inet("127.0.0.1:80".parse().unwrap())],
-            lane: Board::new(1).unwrap().slot(1).lane(0),
-        };
         let app = bench.globals.get_item("app").unwrap().unwrap();
-        bench.gateway = Gateway::new(py, app, &options).unwrap();
+        bench.gateway = Gateway::new(py, app, &options(HeaderMap::Refuse)).unwrap();
         let wire = b"GET / HTTP/1.1\r\nHost: h\r\nA_B: c\r\n\r\n";
         let found = bench.serve(wire, Body::Empty);
         assert_eq!(found, outcome("complete", "HTTP/1.1 400 Bad Request\r\n", &[]));
@@ -740,18 +735,10 @@ fn apps_are_mounted_under_prefixes() {
     return app
 app, api, shop = named('app'), named('api'), named('shop')",
         );
-        let options = GatewayOptions {
-            multiprocess: false,
-            multithread: false,
-            header_map: HeaderMap::Drop,
-            visible: Visible::default(),
-            listeners: vec![Local::Inet("127.0.0.1:80".parse().unwrap())],
-            lane: Board::new(1).unwrap().slot(1).lane(0),
-        };
         let app = |name: &str| bench.globals.get_item(name).unwrap().unwrap();
         let loaded = vec![("/shop".to_owned(), app("shop")), ("/shop/api".to_owned(), app("api"))];
         let apps = Apps::new(loaded).unwrap();
-        bench.gateway = Gateway::new(py, apps, &options).unwrap();
+        bench.gateway = Gateway::new(py, apps, &options(HeaderMap::Drop)).unwrap();
         let mut get = |path: &str| {
             bench.serve(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes(), Body::Empty)
         };

@@ -56,7 +56,9 @@ impl Hooks {
         match report {
             Report::Serving => self.call(py, "when_ready", || ()),
             Report::Reloading { .. } => self.call(py, "on_reload", || ()),
-            Report::ReloadFailed { reason, .. } => self.call(py, "reload_failed", || (reason,)),
+            Report::ReloadFailed { reason, .. } | Report::ReloadEnded { reason, .. } => {
+                self.call(py, "reload_failed", || (reason,));
+            }
             Report::Ready { who, .. } => drop(self.know(py, who)),
             Report::RequestTimeout { who, method, path, age, .. } => {
                 let worker = self.know(py, who);

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ironhorn_unix::{
     Exit, Pid, Received, Signal, Signals, ToMaster, ToWorker, channel, ignore, kill, reset,
@@ -10,7 +10,7 @@ use ironhorn_unix::{
 use nix::sys::signal::{self, SaFlags, SigAction, SigHandler, SigSet, raise};
 use std::os::fd::AsFd;
 
-use crate::{Case, await_readable, end_of, readable_within, spawn, spawn_with};
+use crate::{Case, DEADLINE, await_readable, end_of, readable_within, spawn, spawn_with};
 
 pub(crate) const CASES: &[Case] = &[
     ("signals::arrive_in_order_and_are_counted", in_order),
@@ -202,10 +202,13 @@ fn unheeded() {
         assert_eq!(signals.drain().len(), 2);
         assert!(!unheeded.is_asked());
         unheeded.begin();
-        loop {
+        // The second that a signal is given to be heeded passes.
+        let deadline = Instant::now() + DEADLINE;
+        while Instant::now() < deadline {
             raise(Signal::SIGTERM).unwrap();
             std::thread::sleep(Duration::from_millis(10));
         }
+        1
     });
     assert_eq!(end_of(child), Exit::Code(9));
 }

@@ -130,9 +130,8 @@ impl World {
                 }
                 Action::Report(Report::ReloadFailed { .. }) => {
                     let retired = self.fleet.state() == State::Retired;
-                    let told = actions.contains(&Action::Report(Report::RetiringAll));
                     let others = self.fleet.upgrading_to().is_some();
-                    let back = !retired || told || self.fleet.is_reloading() || others;
+                    let back = !retired || self.fleet.is_reloading() || others;
                     assert!(back, "a reload that fails leaves nobody");
                 }
                 Action::Report(Report::WokeLate { .. }) => {
