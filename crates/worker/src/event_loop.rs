@@ -171,11 +171,11 @@ impl<'a, A: Runs> Loop<'a, A> {
         for event in &events {
             count += 1;
             match event.token() {
-                CHANNEL => left = left.or(self.on_channel()?),
-                SIGNALS => left = left.or(self.on_signals()?),
+                CHANNEL => left = left.or(self.on_channel(accepting)?),
+                SIGNALS => left = left.or(self.on_signals(accepting)?),
                 INTERRUPTS => self.service.app.interrupted(),
                 APP => {} // it is attended to in each turn
-                EXPIRIES => A::answer_expired(self),
+                EXPIRIES => A::answer_expired(self)?,
                 Token(token) if token & RESERVED != 0 => accepting = true,
                 token => self.on_connection(token, event),
             }
