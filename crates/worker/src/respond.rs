@@ -102,11 +102,8 @@ impl<A: Runs> Service<A> {
         body: Body,
         more: bool,
     ) -> Option<Next> {
-        if self.is_health_check(head) {
-            return self.check_health(connection, head, believed, bytes, more);
-        }
-        if let Some(found) = self.find_static(head) {
-            return self.serve_static(connection, head, believed, bytes, found, more);
+        if let Some(own) = self.find_own(&connection.client, head) {
+            return self.answer_own(connection, head, believed, bytes, own, more);
         }
         A::run(self, connection, Complete { head, believed, bytes, body, more })
     }
