@@ -18,6 +18,16 @@ pytestmark = [
     pytest.mark.ironhorn("Gunicorn has neither static files nor mounts"),
 ]
 
+NAMING = """
+import json
+
+def app(environ, start_response):
+    names = ("SCRIPT_NAME", "PATH_INFO", "REQUEST_URI")
+    body = json.dumps({"app": __name__, **{name: environ[name] for name in names}}).encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+"""
+
 Front = Callable[..., Nginx]
 
 
@@ -169,3 +179,61 @@ def test_a_packet_without_path_info(stage: Stage, assets: Path) -> None:
         with server.connect() as wire:
             wire.send(packed([("REQUEST_METHOD", "GET"), ("REQUEST_URI", uri)]))
             assert wire.read_response().body == body
+
+
+MOUNTS = ["/api=api:app", "/api/v2=v2:app", "/shop/api=shop_api:app"]
+
+
+@pytest.mark.parametrize("modifier", ["", "uwsgi_modifier1 30;"])
+def test_an_app_is_chosen_by_script_name(stage: Stage, front: Front, modifier: str) -> None:
+    for name in ("root", "api", "v2", "shop_api"):
+        (stage.directory / f"{name}.py").write_text(NAMING)
+    server = stage.serve("root:app", protocol="uwsgi", mount=MOUNTS)
+    below = [
+        passing(at, f"uwsgi_param SCRIPT_NAME {name};", modifier)
+        for at, name in [
+            ("/api", "/api"),
+            ("/api/v2", "/api/v2/"),
+            ("/shop", "/shop"),
+            ("/deep", "/api/deep"),
+            ("/apix", "/apix"),
+        ]
+    ]
+    rewriting = passing(
+        "/old", "uwsgi_param SCRIPT_NAME /api;", "rewrite ^/old(/.*)$ /api$1 break;"
+    )
+    nginx = sites(front, server, *below, rewriting)
+    browser = Browser(nginx.address)
+    for target, expected in [
+        ("/x", ("root", "", "/x")),
+        ("/api", ("api", "/api", "")),
+        ("/api/", ("api", "/api", "/")),
+        ("/api/a%20b", ("api", "/api", "/a b")),
+        ("/api/api/x", ("api", "/api", "/api/x")),
+        ("/api/v2", ("v2", "/api/v2", "")),
+        ("/api/v2/x", ("v2", "/api/v2", "/x")),
+        # The longest prefix, and what stands before it.
+        ("/shop/api/x", ("shop_api", "/shop/api", "/x")),
+        ("/shop/x", ("root", "/shop", "/x")),
+        ("/apix/x", ("root", "/apix", "/x")),
+        ("/old/x", ("api", "/api", "/x")),
+    ]:
+        found = json.loads(browser.get(target).body)
+        assert (found["app"], found["SCRIPT_NAME"], found["PATH_INFO"]) == expected, target
+        assert found["REQUEST_URI"] == target
+
+
+def test_script_name_that_nginx_has_taken_off(stage: Stage, front: Front) -> None:
+    for name in ("root", "api", "v2", "shop_api"):
+        (stage.directory / f"{name}.py").write_text(NAMING)
+    server = stage.serve("root:app", protocol="uwsgi", mount=MOUNTS)
+    cut = passing("~ ^/api(/.*)$", "uwsgi_param SCRIPT_NAME /api;", "uwsgi_param PATH_INFO $1;")
+    nginx = sites(front, server, cut)
+    browser = Browser(nginx.address)
+    for target, expected in [
+        ("/api/x", ("api", "/api", "/x")),
+        ("/api/api/x", ("api", "/api", "/api/x")),
+        ("/api/v2/x", ("v2", "/api/v2", "/x")),
+    ]:
+        found = json.loads(browser.get(target).body)
+        assert (found["app"], found["SCRIPT_NAME"], found["PATH_INFO"]) == expected, target
