@@ -181,6 +181,12 @@ def test_a_packet_without_path_info(stage: Stage, assets: Path) -> None:
             assert wire.read_response().body == body
 
 
+def test_a_body_for_a_file(stage: Stage, front: Front, assets: Path) -> None:
+    nginx = sites(front, serve(stage, static=[f"/static={assets}"]))
+    browser = Browser(nginx.address)
+    assert browser.post("/static/a.css", b"x" * 3_000_000).status == 405
+
+
 MOUNTS = ["/api=api:app", "/api/v2=v2:app", "/shop/api=shop_api:app"]
 
 

@@ -15,6 +15,29 @@ pub(crate) enum Own {
     File(StaticAnswer),
 }
 
+/// What a client sends behind the head of such a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// Nothing so far.
+    Nothing,
+    /// Other requests.
+    Requests,
+    /// A body that nobody wants, or some of it, so that no request can follow.
+    Body,
+}
+
+impl Behind {
+    /// `more`: bytes of another request have arrived.
+    pub(crate) fn whole_request(more: bool) -> Self {
+        if more { Self::Requests } else { Self::Nothing }
+    }
+
+    /// Whether the client has sent more, or may be about to.
+    pub(crate) fn is_more(self) -> bool {
+        self != Self::Nothing
+    }
+}
+
 impl<A: Runs> Service<A> {
     /// What the loop has to answer to a request; `None`: that is for the app.
     pub(crate) fn find_own(&self, client: &Client, head: &Head<'_, '_>) -> Option<Own> {
@@ -24,7 +47,7 @@ impl<A: Runs> Service<A> {
         self.find_static(client, head).map(Own::File)
     }
 
-    /// Answers it. `more`: bytes of another request have arrived.
+    /// Answers it.
     pub(crate) fn answer_own(
         &mut self,
         connection: &mut ConnectionOf<A>,
@@ -32,11 +55,12 @@ impl<A: Runs> Service<A> {
         believed: &Believed<'_>,
         bytes: &[u8],
         own: Own,
-        more: bool,
+        behind: Behind,
     ) -> Option<Next> {
         let client = &connection.client;
         let (now, peer) = (Monotonic::now(), believed.sender.peer);
-        let mut response = self.response_to(head, now, peer, more);
+        let mut response = self.response_to(head, now, peer, behind.is_more());
+        response.wire.persistent &= behind != Behind::Body;
         let progress = match own {
             Own::Health => self.check_health(&mut response, client),
             Own::File(found) => self.serve_static(&mut response, client, head, found),
@@ -45,6 +69,6 @@ impl<A: Runs> Service<A> {
             Some(next) => Self::suspended(bytes, response, next),
             None => self.conclude(client, head, &mut response, progress),
         };
-        self.settle(connection, served, more)
+        self.settle(connection, served, behind.is_more())
     }
 }

@@ -9,6 +9,7 @@ use ironhorn_unix::{Monotonic, Peer, claim_response, close_request, open_request
 use crate::access_log::Entry;
 use crate::application::{Application, Body, Request};
 use crate::connection::{Client, Phase, Suspended};
+use crate::own::Behind;
 use crate::response::{Cut, Progress, Response};
 use crate::runs::{Complete, Runs};
 use crate::serve::{ConnectionOf, Next, Service, parsed_before};
@@ -103,7 +104,8 @@ impl<A: Runs> Service<A> {
         more: bool,
     ) -> Option<Next> {
         if let Some(own) = self.find_own(&connection.client, head) {
-            return self.answer_own(connection, head, believed, bytes, own, more);
+            let behind = Behind::whole_request(more);
+            return self.answer_own(connection, head, believed, bytes, own, behind);
         }
         A::run(self, connection, Complete { head, believed, bytes, body, more })
     }
