@@ -116,6 +116,7 @@ impl Acceptor {
                 }
                 Accepted::Client(Client {
                     sender: Sender::new(peer, stream.is_tls()),
+                    path: None,
                     stream: Arc::new(stream),
                     protocol: protocol.clone(),
                     key: 0,

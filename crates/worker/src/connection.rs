@@ -32,6 +32,8 @@ pub(crate) struct Client {
     pub(crate) stream: Arc<Transport>,
     /// What is known of its requests before they come.
     pub(crate) sender: Sender,
+    /// The path that it asks for by uwsgi, decoded, if it says another than the target's.
+    pub(crate) path: Option<Box<[u8]>>,
     /// What it is to speak.
     pub(crate) protocol: Protocol,
     /// Where the loop holds its connection.

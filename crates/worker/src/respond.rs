@@ -9,6 +9,7 @@ use ironhorn_unix::{Monotonic, Peer, claim_response, close_request, open_request
 use crate::access_log::Entry;
 use crate::application::{Application, Body, Request};
 use crate::connection::{Client, Phase, Suspended};
+use crate::own::Behind;
 use crate::response::{Cut, Progress, Response};
 use crate::runs::{Complete, Runs};
 use crate::serve::{ConnectionOf, Next, Service, parsed_before};
@@ -103,11 +104,9 @@ impl<A: Runs> Service<A> {
         body: Body,
         more: bool,
     ) -> Option<Next> {
-        if self.is_health_check(head) {
-            return self.check_health(connection, head, believed, bytes, more);
-        }
-        if let Some(found) = self.find_static(head) {
-            return self.serve_static(connection, head, believed, bytes, found, more);
+        if let Some(own) = self.find_own(&connection.client, head) {
+            let behind = Behind::whole_request(more);
+            return self.answer_own(connection, head, believed, bytes, own, behind);
         }
         A::run(self, connection, Complete { head, believed, bytes, body, more })
     }

@@ -20,6 +20,7 @@ use crate::application::Body;
 use crate::body::{Spool, Storage, Upload};
 use crate::connection::{Connection, Phase};
 use crate::overload::Episodes;
+use crate::own::Behind;
 use crate::pace::is_too_slow;
 use crate::runs::Runs;
 use crate::trust::{Believed, Trust};
@@ -330,11 +331,6 @@ impl<A: Runs> Service<A> {
             let more = !rest.is_empty();
             return (0, self.serve(connection, head, believed, bytes, Body::Empty, more));
         }
-        if head.expects_continue && rest.is_empty() {
-            // A socket that can't take 25 bytes now belongs to a client that will learn of the
-            // answer anyway: it may send the body without it (RFC 9110 §10.1.1).
-            let _ = connection.client.stream.send(b"HTTP/1.1 100 Continue\r\n\r\n");
-        }
         let mut spool = Spool::new(head.body, self.bodies.clone());
         match spool.receive(&mut connection.http, rest, limits) {
             Ok(arrived) if arrived.whole => {
@@ -343,6 +339,17 @@ impl<A: Runs> Service<A> {
                 (arrived.consumed, next)
             }
             Ok(arrived) => {
+                if let Some(own) = self.find_own(&connection.client, head) {
+                    // A body that wouldn't be looked at isn't waited for.
+                    let next =
+                        self.answer_own(connection, head, believed, bytes, own, Behind::Body);
+                    return (rest.len(), next);
+                }
+                if head.expects_continue && rest.is_empty() {
+                    // A socket that can't take 25 bytes now belongs to a client that will learn of
+                    // the answer anyway: it may send the body without it (RFC 9110 §10.1.1).
+                    let _ = connection.client.stream.send(b"HTTP/1.1 100 Continue\r\n\r\n");
+                }
                 let (head, began) = (bytes.to_vec(), self.turn_began);
                 connection.phase = Phase::Body(Box::new(Upload { head, began, spool }));
                 (arrived.consumed, Some(Next::Wait))

@@ -152,8 +152,7 @@ impl<A: Runs> Service<A> {
 
     /// Whether the loop answers a request itself.
     fn is_the_loops(&self, connection: &ConnectionOf<A>, head: &Head<'_, '_>) -> bool {
-        connection.client.redirects_to().is_some()
-            || self.is_health_check(head)
-            || self.find_static(head).is_some()
+        let client = &connection.client;
+        client.redirects_to().is_some() || self.find_own(client, head).is_some()
     }
 }
