@@ -50,7 +50,7 @@ impl Client {
         match self.stream.direct() {
             Some(connection) => Answer::Direct { connection, is_head },
             // A signal handler can't encrypt.
-            None => Answer::ByLoop { token: self.key << 1 | u32::from(is_head) },
+            None => Answer::ByThread { token: self.key << 1 | u32::from(is_head) },
         }
     }
 

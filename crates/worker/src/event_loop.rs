@@ -15,6 +15,7 @@ use slab::Slab;
 use crate::acceptor::{Accepted, Acceptor};
 use crate::connection::Client;
 use crate::drain::Drain;
+use crate::expiry_thread::ExpiryThread;
 use crate::room::Room;
 use crate::runs::Runs;
 use crate::serve::{ConnectionOf, Next, Service};
@@ -105,6 +106,10 @@ impl<'a, A: Runs> Loop<'a, A> {
             registry.register(&mut SourceFd(&interrupts), INTERRUPTS, Interest::READABLE)?;
         }
         app.wakes(registry, APP, EXPIRIES)?;
+        let expiry_thread = match A::INLINE {
+            true => ExpiryThread::start_if_needed(&options, &entrances, &slot, &channel)?,
+            false => None,
+        };
         let timers = Timers::new([
             options.handshake_timeout,
             options.header_timeout,
@@ -127,7 +132,7 @@ impl<'a, A: Runs> Loop<'a, A> {
             room: Room::default(),
             heartbeat: options.heartbeat,
             max_requests: options.max_requests,
-            service: Service::new(app, options, slot, access_log),
+            service: Service::new(app, options, slot, access_log, expiry_thread),
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             channel,
             signals,

@@ -20,6 +20,7 @@ mod connection;
 mod drain;
 mod event_loop;
 mod exchange;
+mod expiry_thread;
 mod file;
 mod health;
 mod output;
@@ -90,6 +91,8 @@ pub struct Options {
     pub server: String,
     /// The longest that the loop sleeps, so that the board shows that it lives.
     pub heartbeat: Duration,
+    /// Whether the master has requests expire that take too long.
+    pub expires: bool,
     /// After so many requests the master is told, once, that the worker is worn; it goes on.
     pub max_requests: Option<u64>,
     /// How many threads run the app, with [`run_on_threads`].

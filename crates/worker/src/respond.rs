@@ -9,6 +9,7 @@ use ironhorn_unix::{Monotonic, Peer, claim_response, close_request, open_request
 use crate::access_log::Entry;
 use crate::application::{Application, Body, Request};
 use crate::connection::{Client, Phase, Suspended};
+use crate::expiry_thread::ExpiryThread;
 use crate::own::Behind;
 use crate::response::{Cut, Progress, Response};
 use crate::runs::{Complete, Runs};
@@ -72,9 +73,9 @@ impl<A: Application> Service<A> {
             tls: client.stream.tls_facts(),
             forwarded: *forwarded,
         };
-        open_request(self.around.lane.index(), client.answer(head.method == "HEAD"));
+        self.let_expire(client, head.method == "HEAD");
         let reply = self.app.call(&request, body, &mut response.live(client, &self.around));
-        let progress = if claim_response(self.around.lane.index()) {
+        let progress = if self.claim(client) {
             if !response.wire.head_sent() {
                 // The worker may have been asked to leave in the meantime.
                 response.wire.persistent &= self.keeps(more);
@@ -90,6 +91,30 @@ impl<A: Application> Service<A> {
             None => self.finish(client, head, &mut response, progress),
         };
         self.settle(connection, served, more)
+    }
+
+    /// From here on the client can be told 504 while the app runs.
+    fn let_expire(&self, client: &Client, is_head: bool) {
+        if let Some(thread) = self.expiry_thread_for(client) {
+            thread.lend(&client.stream, is_head);
+        }
+        open_request(self.around.lane.index(), client.answer(is_head));
+    }
+
+    /// Takes the right to answer for the app. False: the client was told 504.
+    fn claim(&self, client: &Client) -> bool {
+        let is_claimed = claim_response(self.around.lane.index());
+        let untold = self.expiry_thread_for(client).and_then(ExpiryThread::reclaim);
+        if !is_claimed && let Some(loan) = untold {
+            // The app was a moment faster than the thread.
+            loan.tell(self.around.head_context());
+            self.around.lane.set_expired();
+        }
+        is_claimed
+    }
+
+    fn expiry_thread_for(&self, client: &Client) -> Option<&ExpiryThread> {
+        self.expiry_thread.as_ref().filter(|_| client.stream.is_tls())
     }
 }
 

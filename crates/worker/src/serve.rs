@@ -19,6 +19,7 @@ use crate::access_log::AccessLog;
 use crate::application::Body;
 use crate::body::{Spool, Storage, Upload};
 use crate::connection::{Connection, Phase};
+use crate::expiry_thread::ExpiryThread;
 use crate::overload::Episodes;
 use crate::own::Behind;
 use crate::pace::is_too_slow;
@@ -87,6 +88,8 @@ pub(crate) struct Service<A: Runs> {
     pub(crate) app: A,
     pub(crate) around: Surroundings,
     pub(crate) access_log: Option<AccessLog>,
+    /// What tells clients 504 while the app runs in the loop, where a signal handler can't.
+    pub(crate) expiry_thread: Option<ExpiryThread>,
     /// No connection is kept any more.
     pub(crate) closing: bool,
     /// For that others serve in its place.
@@ -116,6 +119,7 @@ impl<A: Runs> Service<A> {
         options: Options,
         slot: BoardSlot,
         access_log: Option<AccessLog>,
+        expiry_thread: Option<ExpiryThread>,
     ) -> Self {
         let environ_names =
             access_log.as_ref().map(|log| log.environ_names().to_vec()).unwrap_or_default();
@@ -127,6 +131,7 @@ impl<A: Runs> Service<A> {
             app,
             around,
             access_log,
+            expiry_thread,
             closing: false,
             retiring: false,
             turn_began: now,

@@ -3,75 +3,17 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use ironhorn_unix::{Local, ToWorker};
-use ironhorn_worker::tls::{
-    ClientCertificates, Identity, TicketKeys, Tls, TlsFacts, TlsOptions, TlsVersion,
-};
+use ironhorn_worker::tls::TlsFacts;
 use ironhorn_worker::{Chunks, Left, Protocol, Reply};
-use rustls::crypto::ring::default_provider;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConnection, StreamOwned};
 
 use crate::client::{Client, End};
-use crate::harness::{Closes, PATIENCE, Server, Setup, echo, head, ok};
-
-/// A server's identity, and what a client has to know of it.
-struct Made {
-    tls: Tls,
-    certificate: CertificateDer<'static>,
-}
-
-fn made() -> Made {
-    let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
-    let key = made.signing_key.serialize_pem();
-    let identity = Identity::read(made.cert.pem().as_bytes(), key.as_bytes()).unwrap();
-    let tls = Tls::new(&TlsOptions {
-        identities: &[identity],
-        clients: ClientCertificates::None,
-        oldest: TlsVersion::V1_2,
-        suites: &[],
-        tickets: TicketKeys::new().unwrap(),
-    });
-    Made { tls: tls.unwrap(), certificate: made.cert.der().clone() }
-}
-
-impl Made {
-    fn setup(&self) -> Setup {
-        Setup::new().speaking(Protocol::Https(self.tls.clone()))
-    }
-
-    fn handshake(&self) -> ClientConnection {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).unwrap();
-        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = ServerName::try_from("a.example").unwrap();
-        ClientConnection::new(Arc::new(config), name).unwrap()
-    }
-
-    fn open<S: Read + Write>(&self, socket: S) -> StreamOwned<ClientConnection, S> {
-        StreamOwned::new(self.handshake(), socket)
-    }
-
-    fn connect(&self, server: &Server) -> Client {
-        Client::through(self.open(socket(server)))
-    }
-}
-
-fn socket(server: &Server) -> TcpStream {
-    let Local::Inet(address) = server.local() else { panic!("TCP") };
-    let socket = TcpStream::connect(address).unwrap();
-    socket.set_nodelay(true).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.set_write_timeout(Some(PATIENCE)).unwrap();
-    socket
-}
+use crate::harness::{Closes, PATIENCE, Setup, echo, head, ok};
+use crate::identity::{made, socket};
 
 #[test]
 fn handshakes_that_do_not_end_make_room_after_a_moment() {
