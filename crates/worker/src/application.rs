@@ -222,6 +222,17 @@ pub enum Chunks<C> {
     Many(Vec<C>),
 }
 
+impl<C: AsRef<[u8]>> Chunks<C> {
+    /// How many bytes they are.
+    pub(crate) fn length(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::One(chunk) => chunk.as_ref().len(),
+            Self::Many(chunks) => chunks.iter().map(|chunk| chunk.as_ref().len()).sum(),
+        }
+    }
+}
+
 /// The rest of a body that the app makes as it goes.
 ///
 /// Dropping it must have the effect of [`Stream::close`] if that wasn't called.

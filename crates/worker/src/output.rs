@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 
 use ironhorn_http::Prefix;
 
@@ -15,7 +16,11 @@ const BATCH: usize = 64;
 
 #[derive(Debug)]
 pub(crate) enum Piece<C> {
-    Owned(Vec<u8>),
+    Owned {
+        bytes: Vec<u8>,
+        /// Which of them are of the body.
+        body: Range<usize>,
+    },
     Static(&'static [u8]),
     /// What precedes a chunk on the wire.
     Prefix(Prefix),
@@ -27,12 +32,37 @@ pub(crate) enum Piece<C> {
 }
 
 impl<C: AsRef<[u8]>> Piece<C> {
+    /// Bytes that are none of a body.
+    pub(crate) fn framing(bytes: Vec<u8>) -> Self {
+        Self::Owned { bytes, body: 0..0 }
+    }
+
+    /// Bytes of a body.
+    pub(crate) fn body(bytes: Vec<u8>) -> Self {
+        let body = 0..bytes.len();
+        Self::Owned { bytes, body }
+    }
+
+    /// The first `take` bytes of an app's chunk.
+    pub(crate) fn chunk(chunk: C, take: usize) -> Self {
+        Self::Chunk { chunk, take }
+    }
+
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Owned(bytes) => bytes,
+            Self::Owned { bytes, .. } => bytes,
             Self::Static(bytes) => bytes,
             Self::Prefix(prefix) => prefix.as_bytes(),
             Self::Chunk { chunk, take } => &chunk.as_ref()[..*take],
+        }
+    }
+
+    /// How many bytes of a body there are behind the first `sent` bytes of it.
+    fn body_after(&self, sent: usize) -> usize {
+        match self {
+            Self::Owned { body, .. } => body.end.saturating_sub(sent.max(body.start)),
+            Self::Chunk { take, .. } => take.saturating_sub(sent),
+            Self::Static(_) | Self::Prefix(_) => 0,
         }
     }
 }
@@ -46,17 +76,26 @@ pub(crate) struct Output<C> {
     waiting: usize,
 }
 
-impl<C: AsRef<[u8]>> Output<C> {
+impl<C> Output<C> {
     pub(crate) fn new() -> Self {
         Self { pieces: VecDeque::new(), sent: 0, waiting: 0 }
     }
+}
 
+impl<C: AsRef<[u8]>> Output<C> {
     pub(crate) fn is_empty(&self) -> bool {
         self.pieces.is_empty()
     }
 
     pub(crate) fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    /// How many bytes of the body wait.
+    pub(crate) fn body_waiting(&self) -> usize {
+        let mut sent = self.sent;
+        let after = |piece: &Piece<C>| piece.body_after(std::mem::take(&mut sent));
+        self.pieces.iter().map(after).sum()
     }
 
     pub(crate) fn push(&mut self, piece: Piece<C>) {
@@ -114,13 +153,18 @@ impl<C: AsRef<[u8]>> Output<C> {
 mod tests {
     use super::*;
 
+    fn output() -> Output<Vec<u8>> {
+        let mut output = Output::new();
+        output.push(Piece::framing(b"head".to_vec()));
+        output.push(Piece::Static(b""));
+        output.push(Piece::chunk(b"chunk and more".to_vec(), 5));
+        output.push(Piece::Static(b"\r\n"));
+        output
+    }
+
     #[test]
     fn consumes_across_pieces_and_skips_empty_ones() {
-        let mut output: Output<Vec<u8>> = Output::new();
-        output.push(Piece::Owned(b"head".to_vec()));
-        output.push(Piece::Static(b""));
-        output.push(Piece::Chunk { chunk: b"chunk and more".to_vec(), take: 5 });
-        output.push(Piece::Static(b"\r\n"));
+        let mut output = output();
         assert_eq!(output.waiting(), 11);
         output.consume(3);
         assert_eq!((output.pieces.len(), output.sent), (3, 3));
@@ -129,5 +173,21 @@ mod tests {
         output.consume(4);
         assert!(output.is_empty());
         assert_eq!((output.waiting(), output.sent), (0, 0));
+    }
+
+    #[test]
+    fn knows_how_much_of_the_body_waits() {
+        let mut output = output();
+        output.push(Piece::Owned { bytes: b"headbody\r\n".to_vec(), body: 4..8 });
+        output.push(Piece::body(b"body".to_vec()));
+        // "head", "chunk", CRLF, "head", "body", CRLF, "body"
+        let bodies = [4..9, 15..19, 21..25];
+        for sent in 0..25 {
+            let left = |body: &Range<usize>| body.end - body.end.min(sent.max(body.start));
+            let expected: usize = bodies.iter().map(left).sum();
+            assert_eq!(output.body_waiting(), expected, "after {sent} bytes");
+            output.consume(1);
+        }
+        assert!(output.is_empty());
     }
 }
