@@ -211,6 +211,17 @@ impl<C, S> Reply<C, S> {
     }
 }
 
+impl<C: AsRef<[u8]>, S> Reply<C, S> {
+    /// How many bytes of the app's chunks are in it.
+    pub(crate) fn length(&self) -> usize {
+        match self {
+            Self::Complete(chunks) => chunks.length(),
+            Self::Stream { first, .. } => first.as_ref().map_or(0, |chunk| chunk.as_ref().len()),
+            Self::File { .. } | Self::Failed => 0,
+        }
+    }
+}
+
 /// The chunks of a body that is known as a whole.
 #[derive(Debug)]
 pub enum Chunks<C> {

@@ -21,6 +21,7 @@ mod drain;
 mod event_loop;
 mod exchange;
 mod file;
+mod garbage;
 mod health;
 mod output;
 mod overload;

@@ -6,9 +6,11 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::ops::Range;
+use std::sync::Arc;
 
 use ironhorn_http::Prefix;
 
+use crate::garbage::Garbage;
 use crate::transport::Transport;
 
 /// How many pieces one system call takes.
@@ -28,7 +30,19 @@ pub(crate) enum Piece<C> {
     Chunk {
         chunk: C,
         take: usize,
+        /// How much memory the chunk keeps.
+        size: usize,
     },
+}
+
+impl<C> Piece<C> {
+    /// How much memory of the app's it keeps.
+    fn kept(&self) -> usize {
+        match self {
+            Self::Chunk { size, .. } => *size,
+            Self::Owned { .. } | Self::Static(_) | Self::Prefix(_) => 0,
+        }
+    }
 }
 
 impl<C: AsRef<[u8]>> Piece<C> {
@@ -45,7 +59,8 @@ impl<C: AsRef<[u8]>> Piece<C> {
 
     /// The first `take` bytes of an app's chunk.
     pub(crate) fn chunk(chunk: C, take: usize) -> Self {
-        Self::Chunk { chunk, take }
+        let size = chunk.as_ref().len();
+        Self::Chunk { chunk, take, size }
     }
 
     fn bytes(&self) -> &[u8] {
@@ -53,7 +68,7 @@ impl<C: AsRef<[u8]>> Piece<C> {
             Self::Owned { bytes, .. } => bytes,
             Self::Static(bytes) => bytes,
             Self::Prefix(prefix) => prefix.as_bytes(),
-            Self::Chunk { chunk, take } => &chunk.as_ref()[..*take],
+            Self::Chunk { chunk, take, .. } => &chunk.as_ref()[..*take],
         }
     }
 
@@ -74,11 +89,44 @@ pub(crate) struct Output<C> {
     sent: usize,
     /// Bytes that wait.
     waiting: usize,
+    /// Where chunks are counted when they are dropped, if that doesn't free them.
+    garbage: Option<Arc<Garbage>>,
 }
 
 impl<C> Output<C> {
     pub(crate) fn new() -> Self {
-        Self { pieces: VecDeque::new(), sent: 0, waiting: 0 }
+        Self { pieces: VecDeque::new(), sent: 0, waiting: 0, garbage: None }
+    }
+
+    /// What waits is given to a thread that can't free it.
+    pub(crate) fn leave_to(&mut self, garbage: &Arc<Garbage>) {
+        if !self.pieces.is_empty() {
+            self.garbage = Some(Arc::clone(garbage));
+        }
+    }
+
+    /// How much memory of the app's what waits keeps.
+    pub(crate) fn kept(&self) -> usize {
+        self.pieces.iter().map(Piece::kept).sum()
+    }
+
+    fn drop_first(&mut self) {
+        let kept = self.pieces.pop_front().map_or(0, |piece| piece.kept());
+        // Not before it is dropped: who frees what is counted would find nothing.
+        if let Some(garbage) = &self.garbage {
+            garbage.add(kept);
+        }
+    }
+}
+
+/// However a response ends, what it still has of the app's is counted.
+impl<C> Drop for Output<C> {
+    fn drop(&mut self) {
+        if let Some(garbage) = &self.garbage {
+            let kept = self.kept();
+            self.pieces.clear();
+            garbage.add(kept);
+        }
     }
 }
 
@@ -144,7 +192,7 @@ impl<C: AsRef<[u8]>> Output<C> {
             }
             sent -= left;
             self.sent = 0;
-            self.pieces.pop_front();
+            self.drop_first();
         }
     }
 }
@@ -189,5 +237,23 @@ mod tests {
             output.consume(1);
         }
         assert!(output.is_empty());
+    }
+
+    #[test]
+    fn chunks_are_counted_when_they_are_dropped() {
+        let garbage = Arc::new(Garbage::default());
+        let large = || Piece::chunk(vec![b'x'; 1 << 20], 1 << 20);
+        let mut output = output();
+        output.push(large());
+        output.push(large());
+        output.leave_to(&garbage);
+        output.consume(11 + (1 << 20) - 1);
+        assert!(!garbage.is_much());
+        output.consume(1);
+        assert!(garbage.is_much());
+        garbage.forget();
+        assert_eq!(output.kept(), 1 << 20);
+        drop(output);
+        assert!(garbage.is_much());
     }
 }

@@ -161,10 +161,7 @@ impl<A: Runs> Service<A> {
         };
         let served = match self.suspends(progress) {
             Some(next) => Served::Suspended(suspended, next),
-            None => {
-                self.app.has_sent();
-                self.finish(client, &head, response, progress)
-            }
+            None => self.finish(client, &head, response, progress),
         };
         let more = !connection.buffer.is_empty();
         self.settle(connection, served, more)

@@ -4,10 +4,12 @@ use std::fs::File;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use ironhorn_http::{BodyEncoder, Frame, Framing, ResponseHead, Version};
 
 use crate::application::Chunks;
+use crate::garbage::Garbage;
 use crate::output::{Output, Piece};
 use crate::transport::Transport;
 
@@ -38,6 +40,18 @@ pub(crate) struct Wire<C> {
     pub(crate) excess: u64,
     /// Body bytes that were announced and never came.
     pub(crate) missing: u64,
+}
+
+impl<C> Wire<C> {
+    /// What waits is given to a thread that can't free the app's chunks.
+    pub(crate) fn leave_to(&mut self, garbage: &Arc<Garbage>) {
+        self.output.leave_to(garbage);
+    }
+
+    /// How much memory of the app's what waits keeps.
+    pub(crate) fn kept(&self) -> usize {
+        self.output.kept()
+    }
 }
 
 impl<C: AsRef<[u8]>> Wire<C> {

@@ -97,6 +97,11 @@ impl<J, R> Queue<J, R> {
         }
     }
 
+    /// Takes what there is to do, without waiting.
+    pub(crate) fn try_take(&self) -> Work<J, R> {
+        self.lock().next().unwrap_or(Work::Nothing)
+    }
+
     /// Takes back the first request that `is_it`, if no thread has it yet.
     pub(crate) fn withdraw(&self, is_it: impl FnMut(&J) -> bool) -> Option<J> {
         let mut state = self.lock();

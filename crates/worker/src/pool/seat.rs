@@ -82,7 +82,7 @@ impl<C: AsRef<[u8]> + Send, R: Send> Seat<C, R> {
                 if let Some(answered) = sent {
                     seat.send(answered);
                 }
-                seat.shared.queue.take(seat.index)
+                seat.next_work()
             });
             match work {
                 Work::Request(job) => {
@@ -94,6 +94,14 @@ impl<C: AsRef<[u8]> + Send, R: Send> Seat<C, R> {
                 Work::Stop => return,
             }
         }
+    }
+
+    /// Waits for work, but not while there is much that this thread frees by coming back.
+    fn next_work(&self) -> Work<Job<C, R>, R> {
+        let Shared { garbage, queue, .. } = &*self.shared;
+        let work = if garbage.is_much() { queue.try_take() } else { queue.take(self.index) };
+        garbage.forget();
+        work
     }
 
     /// Calls the app. What it answers is sent later, unless the app makes it as it goes.
@@ -194,8 +202,13 @@ impl<C: AsRef<[u8]> + Send, R: Send> Seat<C, R> {
     /// Sends what the socket takes.
     fn send(&self, answered: Answered<C, R>) {
         let Answered { token, client, mut suspended, reply } = answered;
+        let made = reply.length();
         let progress = suspended.response.begin(reply, &client, &self.around);
+        // The rest is counted where it is dropped.
+        let dropped = made.saturating_sub(suspended.response.wire.kept());
         self.give_back(token, suspended, progress);
+        // Not before: the loop, which wakes up now, would have another thread free it.
+        self.shared.garbage.add(dropped);
     }
 
     /// The app's part is over.
