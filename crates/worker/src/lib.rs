@@ -22,6 +22,7 @@ mod event_loop;
 mod exchange;
 mod expiry_thread;
 mod file;
+mod garbage;
 mod health;
 mod output;
 mod overload;

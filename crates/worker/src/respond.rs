@@ -186,10 +186,7 @@ impl<A: Runs> Service<A> {
         };
         let served = match self.suspends(progress) {
             Some(next) => Served::Suspended(suspended, next),
-            None => {
-                self.app.has_sent();
-                self.finish(client, &head, response, progress)
-            }
+            None => self.finish(client, &head, response, progress),
         };
         let more = !connection.buffer.is_empty();
         self.settle(connection, served, more)
@@ -272,6 +269,10 @@ impl<A: Runs> Service<A> {
                 "response shorter than its Content-Length; connection closed");
         }
         let expired = progress == Progress::Cut(Cut::Expired);
+        let body_bytes = match progress {
+            Progress::Finished => wire.body_bytes,
+            _ => wire.body_sent(&client.stream),
+        };
         if let Some(access_log) = &mut self.access_log {
             access_log.add(&Entry {
                 request: Some(head),
@@ -280,7 +281,7 @@ impl<A: Runs> Service<A> {
                 variables: &client.sender.variables,
                 status: if expired { GATEWAY_TIMEOUT } else { wire.head.status() },
                 response: (!expired).then_some(&wire.head),
-                body_bytes: wire.body_bytes,
+                body_bytes,
                 elapsed: Monotonic::now().since(response.started),
                 environ: &response.environ,
             });

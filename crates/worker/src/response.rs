@@ -360,7 +360,7 @@ impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
                     steps += 1;
                     match file.step(stream) {
                         Step::Sent => self.progressed = true,
-                        Step::Copied(bytes) => self.wire.send_raw(stream, bytes)?,
+                        Step::Copied(bytes) => self.wire.send_of_file(stream, bytes)?,
                         Step::Blocked => return Ok(Progress::Blocked),
                         Step::Short { missing } => {
                             self.wire.file_is_short(missing);
@@ -405,9 +405,16 @@ impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
 
     /// Nobody wants more of the body: the app's `close()` runs, once.
     fn close(&mut self) {
-        match std::mem::replace(&mut self.source, Source::Ended) {
-            Source::Stream(mut rest) | Source::File { rest: Some(mut rest), .. } => rest.close(),
-            Source::File { rest: None, .. } | Source::Ended => {}
+        let rest = match std::mem::replace(&mut self.source, Source::Ended) {
+            Source::Stream(rest) => Some(rest),
+            Source::File { file, rest } => {
+                self.wire.withdraw(file.left());
+                rest
+            }
+            Source::Ended => None,
+        };
+        if let Some(mut rest) = rest {
+            rest.close();
         }
     }
 

@@ -86,6 +86,30 @@ fn requests_are_begun_in_their_order() {
 }
 
 #[test]
+fn who_does_not_wait_takes_what_there_is() {
+    check(|| {
+        let queue = Arc::new(Queue::new(1));
+        let seat = seat(&queue, 0);
+        queue.push(1);
+        queue.push_rest('a');
+        let mut did = Did::default();
+        for _ in 0..2 {
+            queue.come();
+            match queue.take() {
+                Work::Request(request) => did.requests.push(request),
+                Work::Rest(rest) => did.rests.push(rest),
+                Work::Nothing | Work::Stop => {}
+            }
+        }
+        queue.stop();
+        let other = seat.join().unwrap();
+        did.requests.extend(other.requests);
+        did.rests.extend(other.rests);
+        assert_eq!(did, Did { requests: vec![1], rests: vec!['a'] });
+    });
+}
+
+#[test]
 fn a_request_is_withdrawn_or_run() {
     check(|| {
         let queue = Arc::new(Queue::new(1));

@@ -104,7 +104,12 @@ impl<J, R> Queue<J, R> {
         state.coming += 1;
     }
 
-    /// Takes what there is for a thread that has [waited](Self::wait).
+    /// Has a thread [take](Self::take) what there may be, without waiting.
+    pub(crate) fn come(&self) {
+        self.lock().coming += 1;
+    }
+
+    /// Takes what there is for a thread that has [waited](Self::wait) or [come](Self::come).
     pub(crate) fn take(&self) -> Work<J, R> {
         let mut state = self.lock();
         state.coming -= 1;

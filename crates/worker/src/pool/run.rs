@@ -12,7 +12,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
 use super::siblings::LOOKS;
-use super::{HeldBack, Job, Leftover, Pool};
+use super::{HeldBack, Job, Leftover, Pool, Shared};
 use crate::connection::{Phase, Suspended};
 use crate::event_loop::Loop;
 use crate::runs::{Complete, Runs};
@@ -49,7 +49,13 @@ impl<C: AsRef<[u8]> + Send, R: Send> Runs for Pool<C, R> {
         Some(Next::App)
     }
 
+    /// Before each poll, and so after all that a turn may have dropped.
     fn while_idle<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T {
+        let Shared { garbage, queue, .. } = &*self.shared;
+        if garbage.is_much() {
+            garbage.forget();
+            queue.nudge();
+        }
         wait()
     }
 
@@ -123,12 +129,6 @@ impl<C: AsRef<[u8]> + Send, R: Send> Runs for Pool<C, R> {
         if matches!(connection.phase, Phase::WithApp) {
             connection.client.stream.reset_on_close();
         }
-    }
-
-    /// What chunks of the app's it held is freed when a thread comes by the interpreter next, which
-    /// need not be soon.
-    fn has_sent(&self) {
-        self.shared.queue.nudge();
     }
 
     fn begin_leaving(&self) {

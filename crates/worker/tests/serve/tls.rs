@@ -1,5 +1,6 @@
 //! The loop over TLS: handshakes in pieces, bytes that wait in either direction, and ends.
 
+use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -162,6 +163,29 @@ fn a_client_that_reads_slowly_gets_everything_and_costs_the_others_nothing() {
     drop((slow, quick));
     server.stop();
     assert_eq!(closes.count(), 1);
+}
+
+/// What of it was encrypted and not sent doesn't count, in whole records.
+#[test]
+fn the_log_counts_what_the_socket_has_taken() {
+    let made = made();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.log");
+    let server = made
+        .setup()
+        .unix(directory.path())
+        .access_log("%(B)s", &path)
+        .options(|options| options.write_timeout = Some(Duration::from_millis(100)))
+        .start(|_, exchange| ok(exchange, vec![0xff; 8 << 20]));
+    let Local::Unix(socket) = server.local() else { panic!("unix") };
+    let mut client = Client::through(made.open(UnixStream::connect(socket).unwrap()));
+    client.get("/");
+    let line = || fs::read_to_string(&path).unwrap();
+    server.wait_until("the line", || line().ends_with('\n'));
+    let (End::Closed(received) | End::Reset(received)) = client.end();
+    let taken = received.into_iter().filter(|&byte| byte == 0xff).count();
+    assert!(taken > 0);
+    assert_eq!(line(), format!("{taken}\n"));
 }
 
 #[test]

@@ -211,7 +211,9 @@ fn who_speaks_the_other_protocol_is_told() {
              or listen without uwsgi://\n"
         )
     );
-    assert_eq!(fs::read_to_string(&path).unwrap(), "\"GET / HTTP/1.1\" 400\n");
+    server.wait_until("the line", || {
+        fs::read_to_string(&path).unwrap() == "\"GET / HTTP/1.1\" 400\n"
+    });
 
     let server = Server::start(echo);
     let response = server.connect().send(get("/")).response();
