@@ -22,6 +22,7 @@ mod queue;
 
 use loom::model::Builder;
 use loom::sync::Arc;
+use loom::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use loom::thread::{self, JoinHandle};
 
 use queue::{Queue, Work};
@@ -106,6 +107,36 @@ fn who_does_not_wait_takes_what_there_is() {
         did.requests.extend(other.requests);
         did.rests.extend(other.rests);
         assert_eq!(did, Did { requests: vec![1], rests: vec!['a'] });
+    });
+}
+
+#[test]
+fn a_nudge_has_somebody_come_by_after_it() {
+    check(|| {
+        let queue = Arc::new(Queue::<u32, char>::new(1));
+        let (dropped, freed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let seat = thread::spawn({
+            let (queue, dropped, freed) =
+                (Arc::clone(&queue), Arc::clone(&dropped), Arc::clone(&freed));
+            move || {
+                loop {
+                    queue.wait(0);
+                    // What is there when it comes by the interpreter.
+                    freed.store(dropped.load(SeqCst), SeqCst);
+                    if queue.take() == Work::Stop {
+                        return;
+                    }
+                }
+            }
+        });
+        queue.push(1);
+        dropped.store(1, SeqCst);
+        queue.nudge();
+        while freed.load(SeqCst) == 0 {
+            thread::yield_now();
+        }
+        queue.stop();
+        seat.join().unwrap();
     });
 }
 
