@@ -95,6 +95,23 @@ fn handshakes_that_do_not_end_make_room_after_a_moment() {
     }
 }
 
+#[test]
+fn bodies_that_drip_make_room_after_a_moment() {
+    let made = made();
+    let server = made.setup().options(|options| options.worker_connections = 3).start(echo);
+    let [mut quick, mut slow, mut slower] = [(); 3].map(|()| made.connect(&server));
+    let upload = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n";
+    quick.send(upload).send(vec![b'x'; 999_999]);
+    slow.send(upload).send(vec![b'x'; 1000]);
+    slower.send(upload).send("x");
+    server.wait_for_connections(3);
+    server.turns.time(60); // Longer than a moment.
+    assert_eq!(made.connect(&server).get("/").response().text(), "/ ");
+    assert_eq!(slower.response().status, 408);
+    assert_eq!(quick.send("x").response().body.len(), "/ ".len() + 1_000_000);
+    drop(slow);
+}
+
 /// Sends a byte at a time.
 struct Dripping(TcpStream);
 
