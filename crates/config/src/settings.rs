@@ -302,9 +302,10 @@ settings! {
         /// How many connections a worker holds at most.
         ///
         /// For a new one beyond that it closes the one that has been idle for longest, or
-        /// has been in its TLS handshake or sending its head for longest. If all are
-        /// busy, new ones wait for another worker or in the kernel's queue, and the log
-        /// says so.
+        /// has been in its TLS handshake or sending its head for longest. If there is none,
+        /// and no other worker has room, it closes the slowest of those that send a body or
+        /// take a response, and the log says so. If all are the app's, new ones wait for
+        /// another worker or in the kernel's queue.
         worker_connections: usize = One(Whole { min: 1, max: 1_000_000 }) => {
             value: "NUMBER",
             default: &["1000"],

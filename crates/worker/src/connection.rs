@@ -20,8 +20,9 @@ use ironhorn_unix::{Answer, Monotonic};
 use mio::Token;
 
 use crate::Protocol;
-use crate::application::Sender;
+use crate::application::{Sender, Stream};
 use crate::body::Upload;
+use crate::pace::Pace;
 use crate::response::Response;
 use crate::timers::Timeout;
 use crate::transport::Transport;
@@ -184,5 +185,16 @@ impl<C, S> Connection<C, S> {
         self.phase = Phase::Head;
         self.served = true;
         self.restart_timer = true;
+    }
+}
+
+impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Connection<C, S> {
+    /// How its client has been sending the body, or taking the response, that is under way.
+    pub(crate) fn pace(&self, now: Monotonic) -> Option<Pace> {
+        match &self.phase {
+            Phase::Body(upload) => Some(upload.pace(now)),
+            Phase::Responding(suspended) => Some(suspended.response.pace(now)),
+            _ => None,
+        }
     }
 }

@@ -19,6 +19,7 @@ use crate::expiry_thread::ExpiryThread;
 use crate::room::Room;
 use crate::runs::Runs;
 use crate::serve::{ConnectionOf, Next, Service};
+use crate::slowest::Slowest;
 use crate::timers::{Timeout, Timers, Told};
 use crate::{Context, Left};
 
@@ -76,6 +77,7 @@ pub(crate) struct Loop<'a, A: Runs> {
     pub(crate) drain: Drain,
     pub(crate) worker_connections: usize,
     pub(crate) room: Room,
+    pub(crate) slowest: Slowest,
     heartbeat: Duration,
     /// Until the master was told that the worker is worn.
     max_requests: Option<u64>,
@@ -130,6 +132,7 @@ impl<'a, A: Runs> Loop<'a, A> {
             accepted: Vec::new(),
             worker_connections: options.worker_connections,
             room: Room::default(),
+            slowest: Slowest::default(),
             heartbeat: options.heartbeat,
             max_requests: options.max_requests,
             service: Service::new(app, options, slot, access_log, expiry_thread),
@@ -246,7 +249,7 @@ impl<'a, A: Runs> Loop<'a, A> {
             return Duration::ZERO;
         }
         let mut sleep = self.heartbeat;
-        let room = self.room_at().map(|at| at.since(now));
+        let room = self.room_at(now).map(|at| at.since(now));
         let app = A::sleep_at_most(&self.service, now);
         for until in [self.timers.until_next(now), self.acceptor.pause_left(now), room, app] {
             sleep = sleep.min(until.unwrap_or(sleep));
@@ -390,6 +393,7 @@ impl<'a, A: Runs> Loop<'a, A> {
     /// A worker that is full and can make no room lets its siblings have the connections.
     fn balance_accepting(&mut self) -> io::Result<()> {
         let now = Monotonic::now();
+        self.room.balanced_at = Some(now);
         self.warn_if_full(now);
         let wanted = self.acceptor.may_accept(now)
             && self.drain == Drain::Serving

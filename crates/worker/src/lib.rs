@@ -39,6 +39,7 @@ mod response;
 mod room;
 mod runs;
 mod serve;
+mod slowest;
 mod static_files;
 mod timers;
 pub mod tls;

@@ -21,7 +21,7 @@ use crate::application::{Failed, Reply, Stream};
 use crate::connection::Client;
 use crate::exchange::Live;
 use crate::file::{FileRest, Step};
-use crate::pace::is_too_slow;
+use crate::pace::Pace;
 use crate::serve::Surroundings;
 use crate::wire::Wire;
 
@@ -381,10 +381,20 @@ impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
 
     /// The wait is over. Whether the client has been too slow altogether.
     pub(crate) fn end_wait(&mut self, now: Monotonic, options: &Options) -> bool {
-        let Some(since) = self.wait.since.take() else { return false };
-        self.wait.elapsed += now.since(since);
-        let taken = self.taken().saturating_sub(self.wait.from.unwrap_or_default());
-        is_too_slow(taken, self.wait.elapsed, options.write_min_rate, options.write_timeout)
+        if self.wait.since.is_none() {
+            return false;
+        }
+        let pace = self.pace(now);
+        (self.wait.elapsed, self.wait.since) = (pace.elapsed, None);
+        pace.is_too_slow(options.write_min_rate, options.write_timeout)
+    }
+
+    /// How its client has been taking it, in the time that it waited for that.
+    pub(crate) fn pace(&self, now: Monotonic) -> Pace {
+        let Wait { elapsed, since, from } = self.wait;
+        let present = since.map_or(Duration::ZERO, |since| now.since(since));
+        let bytes = self.taken().saturating_sub(from.unwrap_or_default());
+        Pace { bytes, elapsed: elapsed + present }
     }
 
     /// What the kernel has of the body, in bytes, or a little less: framing waits too.

@@ -22,7 +22,6 @@ use crate::connection::{Connection, Phase};
 use crate::expiry_thread::ExpiryThread;
 use crate::overload::Episodes;
 use crate::own::Behind;
-use crate::pace::is_too_slow;
 use crate::runs::Runs;
 use crate::trust::{Believed, Trust};
 use crate::wire::HeadContext;
@@ -392,10 +391,9 @@ impl<A: Runs> Service<A> {
         }
     }
 
-    fn is_too_slow(&self, Upload { began, spool, .. }: &Upload) -> bool {
+    fn is_too_slow(&self, upload: &Upload) -> bool {
         let Options { body_min_rate, body_timeout, .. } = self.around.options;
-        let elapsed = self.turn_began.since(*began);
-        is_too_slow(spool.length(), elapsed, body_min_rate, body_timeout)
+        upload.pace(self.turn_began).is_too_slow(body_min_rate, body_timeout)
     }
 
     /// What to believe of a request whose head has come; what isn't believed is said at debug, and

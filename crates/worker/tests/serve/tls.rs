@@ -25,13 +25,34 @@ fn handshakes_that_do_not_end_make_room_after_a_moment() {
     // The beginning of a record that holds a ClientHello (RFC 8446 §5.1).
     slow.write_all(&[22, 3, 1, 2, 0, 1]).unwrap();
     server.wait_for_connections(2);
-    let mut others: Vec<_> = (0..2).map(|_| made.connect(&server)).collect();
-    for other in &mut others {
-        assert_eq!(other.get("/").response().text(), "/ ");
-    }
+    // Not idle, or it would make room itself.
+    let mut busy = made.connect(&server);
+    busy.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n");
+    assert_eq!(made.connect(&server).get("/").response().text(), "/ ");
+    assert_eq!(busy.send("x").response().text(), "/ x");
     for mut gone in [silent, slow] {
-        assert!(matches!(gone.read(&mut [0; 16]), Ok(0) | Err(_)));
+        match gone.read(&mut [0; 16]) {
+            Ok(count) => assert_eq!(count, 0),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
+        }
     }
+}
+
+#[test]
+fn bodies_that_drip_make_room_after_a_moment() {
+    let made = made();
+    let server = made.setup().options(|options| options.worker_connections = 3).start(echo);
+    let [mut quick, mut slow, mut slower] = [(); 3].map(|()| made.connect(&server));
+    let upload = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n";
+    quick.send(upload).send(vec![b'x'; 999_999]);
+    slow.send(upload).send(vec![b'x'; 1000]);
+    slower.send(upload).send("x");
+    server.wait_for_connections(3);
+    server.turns.time(60); // Longer than a moment.
+    assert_eq!(made.connect(&server).get("/").response().text(), "/ ");
+    assert_eq!(slower.response().status, 408);
+    assert_eq!(quick.send("x").response().body.len(), "/ ".len() + 1_000_000);
+    drop(slow);
 }
 
 /// Sends a byte at a time.
