@@ -22,6 +22,11 @@ class Asking:
         lines = [f"{name}: {value}" for name, value in self.headers]
         return request(self.method, target, *lines, *fields, body=self.body or None)
 
+    @property
+    def closes(self) -> bool:
+        """Whether the connection is to end with it."""
+        return ("Connection", "close") in self.headers
+
     def told(self) -> dict[str, object]:
         """For launch/bare.py."""
         return {
@@ -56,7 +61,7 @@ BROWSER = (
     ("Sec-Fetch-Mode", "navigate"),
     ("Sec-Fetch-Site", "same-origin"),
     ("Cache-Control", "max-age=0"),
-    ("X-Forwarded-For", "203.0.113.7"),
+    ("Priority", "u=0, i"),
     ("Cookie", "sessionid=4f0c8a1b7e2d4c9fa3e5d6b7c8f90a1b; csrftoken=kJ2mQ0; theme=dark"),
 )
-"""Twelve fields as a browser sends them through a proxy, with a cookie; Host comes to them."""
+"""Twelve fields as a browser sends them, with a cookie; Host comes to them."""

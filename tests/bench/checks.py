@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DEADLINE = 10.0
 PIPELINED = 16
+CLOSES = "closes each connection"
 
 
 class Wrong(Exception):
@@ -77,7 +78,7 @@ def answers(server: Checked) -> list[str]:
         first = wire.send(scenario.asking.raw()).read_response()
         notes += compare(first, scenario)
         if closed(wire, first):
-            return [*notes, "closes each connection"]
+            return [*notes, *([] if scenario.asking.closes else [CLOSES])]
         notes += compare(wire.send(scenario.asking.raw()).read_response(), scenario)
     return notes
 
@@ -108,7 +109,7 @@ def compare(response: Response, scenario: Scenario) -> list[str]:
     if response.body != right.body:
         raise Wrong(f"the body is another one ({len(response.body)} bytes)")
     if not right.length and response.framing == "close":
-        return ["ends the stream by closing"]
+        return ["ends it by closing"]
     return []
 
 
@@ -121,7 +122,8 @@ def closes(server: Checked) -> list[str]:
     """`Connection: close` is obeyed."""
     with server.connect() as wire:
         compare(wire.send(server.scenario.asking.raw()).read_response(), server.scenario)
-        if not is_readable(wire.socket.fileno(), 2):
+        # It is an end if it comes at once: a keep-alive timeout takes longer.
+        if not is_readable(wire.socket.fileno(), 1):
             raise Wrong("keeps a connection that was to be closed")
     return []
 

@@ -24,7 +24,8 @@ PEERS: dict[str, tuple[str, ...]] = {
     "fastwsgi": ("fastwsgi==0.0.9", "setuptools<81", "click"),
     "granian": ("granian==2.8.9",),
     "uwsgi": ("uwsgi==2.0.31",),
-    "gunicorn": ("gunicorn==27.0.1",),
+    # Its gevent worker asks for packaging without saying so.
+    "gunicorn": ("gunicorn==27.0.1", "packaging"),
     "gevent": ("gevent==26.9.0",),
     "waitress": ("waitress==3.0.2",),
     "cheroot": ("cheroot==11.1.2",),

@@ -146,7 +146,7 @@ def described(result: Result) -> str:
     threads = f" of {result['threads']} threads" if result["threads"] > 1 else ""
     return (
         f"{result['about']} {workers}{threads}; {result['cores']}; {result['client']}; "
-        f"{result['rounds']} rounds of {result['seconds']:g} s, {result['measured'][:10]}."
+        f"{result['rounds']} round{'s' if result['rounds'] != 1 else ''} of {result['seconds']:g} s, {result['measured'][:10]}."
     )
 
 

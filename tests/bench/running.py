@@ -63,9 +63,10 @@ class Running:
             raise Ended(f"no right answer within {STARTING:.0f} s")
 
     def said(self) -> str:
-        """The last line of its log."""
+        """The last line of its log that names an error, or the last one."""
         lines = self.log.read_text(errors="replace").strip().splitlines()
-        return lines[-1][:200] if lines else "nothing in the log"
+        errors = [line for line in lines if "error" in line.lower()]
+        return (errors or lines or ["nothing in the log"])[-1].strip()[:200]
 
     def __enter__(self) -> Running:
         return self

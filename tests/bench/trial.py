@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import client, wrk
 from .asking import Asking
-from .checks import Checked, Wrong, checked
+from .checks import CLOSES, Checked, Wrong, checked
 from .cores import Cores, share
 from .measuring import cpu_seconds
 from .running import Running
@@ -114,6 +114,9 @@ class Trial:
         figures = self.wrk(load) if self.tool == "wrk" else self.python(load)
         spent = cpu_seconds(running.pid) - before
         requests, errors = figures.pop("requests"), figures.pop("errors")
+        ends = figures.pop("ends", 0)
+        if not (load.asking.closes or CLOSES in self.notes) or ends > requests + load.connections:
+            errors += ends
         if figures.pop("not_ok", 0):
             raise Wrong("answers under load that were not 200")
         if errors > FEW_ERRORS * (requests + errors) or not requests:

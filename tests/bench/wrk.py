@@ -114,7 +114,9 @@ def run(load: Load, cores: Cores, directory: Path) -> dict[str, float]:
 
 
 def read(said: str, error: str = "") -> dict[str, float]:
-    """The figures of its output."""
+    """The figures of its output. `ends` are connections that ended where the answer before had not
+    said so: failures, or a server that closes every one.
+    """
     _, found, rest = said.partition(MARK)
     if not found:
         raise Failed((error or said).strip()[-120:] or "wrk said nothing")
@@ -128,5 +130,6 @@ def read(said: str, error: str = "") -> dict[str, float]:
         "p99": told["p99"] / 1000,
         "p999": told["p999"] / 1000,
         "not_ok": told["status"],
-        "errors": told["connect"] + told["read"] + told["write"] + told["timeout"],
+        "errors": told["connect"] + told["write"] + told["timeout"],
+        "ends": told["read"],
     }

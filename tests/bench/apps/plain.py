@@ -12,9 +12,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator
-from itertools import repeat
-from typing import Any
-from wsgiref.util import FileWrapper
+from typing import Any, BinaryIO
 
 Environ = dict[str, Any]
 
@@ -23,6 +21,7 @@ PAGE = b"<p>All work and no play makes Jack a dull boy.</p>\n".ljust(64, b" ") *
 LARGE = bytes(range(32, 127)) * 1077 + b"\n" * 85
 CHUNK = b"0123456789abcdef" * 1024
 CHUNKS = 64
+BLOCK = 65536
 FILES = os.environ.get("BENCH_FILES", ".")
 
 
@@ -84,19 +83,32 @@ def upload(environ: Environ, start_response: Any) -> Iterable[bytes]:
 def stream(environ: Environ, start_response: Any) -> Iterator[bytes]:
     """1 MiB in 64 chunks, without saying how long it will be."""
     start_response("200 OK", [("Content-Type", "application/octet-stream")])
-    return repeat(CHUNK, CHUNKS)
+    return chunks()
+
+
+def chunks() -> Iterator[bytes]:
+    """A generator, which every server takes: not each takes every iterator."""
+    for _ in range(CHUNKS):
+        yield CHUNK
 
 
 def _file(environ: Environ, start_response: Any, name: str) -> Iterable[bytes]:
-    """A file by the server's wrapper, which closes it; where it has none, by wsgiref's, as
+    """A file by the server's wrapper, which closes it; where it has none, by a generator, as
     frameworks do.
     """
     file = open(os.path.join(FILES, name), "rb")  # noqa: SIM115
     size = os.fstat(file.fileno()).st_size
     head = [("Content-Type", "application/octet-stream"), ("Content-Length", str(size))]
     start_response("200 OK", head)
-    wrap = environ.get("wsgi.file_wrapper", FileWrapper)
-    return wrap(file, 65536)
+    wrap = environ.get("wsgi.file_wrapper", blocks)
+    return wrap(file, BLOCK)
+
+
+def blocks(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """What wsgi.file_wrapper does at the least."""
+    with file:
+        while block := file.read(size):
+            yield block
 
 
 def file_20k(environ: Environ, start_response: Any) -> Iterable[bytes]:
