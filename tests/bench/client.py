@@ -87,6 +87,8 @@ class Connection:
         self.address, self.request = address, request
         self.socket: socket.socket | None = None
         self.answer: Answer | None = None
+        self.asking = request
+        self.reused = False
         self.since = 0.0
 
     @property
@@ -99,25 +101,43 @@ class Connection:
         if self.socket is None:
             self.socket = socket.create_connection(self.address, timeout=LOST)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.since, self.answer = since, Answer()
-        self.socket.sendall(request or self.request)
+            self.reused = False
+        self.since, self.answer, self.asking = since, Answer(), request or self.request
+        try:
+            self.socket.sendall(self.asking)
+        except ConnectionError:
+            self.ask_again()
 
     def receive(self) -> bool:
         """Whether the answer is whole now; raises OSError if it never will be."""
         assert self.socket is not None
-        data = self.socket.recv(RECEIVE)
+        try:
+            data = self.socket.recv(RECEIVE)
+        except ConnectionError:
+            data = b""
         if self.answer is None:
             # The server closed a kept connection, as it may.
             self.close()
+            return False
+        if not data and not self.answer.taken and self.reused:
+            self.ask_again()
             return False
         whole = self.answer.take(data)
         if not data and not whole:
             raise ConnectionResetError("cut")
         if whole:
-            keeps, self.answer = self.answer.keeps and bool(data), None
-            if not keeps:
+            self.reused, self.answer = self.answer.keeps and bool(data), None
+            if not self.reused:
                 self.close()
         return whole
+
+    def ask_again(self) -> None:
+        """On a new connection: a server may close a kept one when the request is on its way."""
+        if not self.reused:
+            raise ConnectionResetError("cut")
+        since, asking = self.since, self.asking
+        self.close()
+        self.ask(since, asking)
 
     def close(self) -> None:
         """Drops the connection and what was under way."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 AVAILABLE = frozenset(os.sched_getaffinity(0))
@@ -39,3 +41,14 @@ def share(workers: int, available: frozenset[int] | None = None) -> Cores:
     if len(every) < 2 or workers > len(every) // 2:
         return Cores(frozenset(every), frozenset(every))
     return Cores(frozenset(every[:workers]), frozenset(every[workers : 2 * workers]))
+
+
+@contextmanager
+def kept_to(cores: frozenset[int]) -> Iterator[None]:
+    """This process on these cores alone: it is a client too."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

@@ -144,9 +144,10 @@ def described(result: Result) -> str:
     """How it was measured."""
     workers = f"{result['workers']} worker{'s' if result['workers'] != 1 else ''}"
     threads = f" of {result['threads']} threads" if result["threads"] > 1 else ""
+    rounds = f"{result['rounds']} round{'s' if result['rounds'] != 1 else ''}"
     return (
         f"{result['about']} {workers}{threads}; {result['cores']}; {result['client']}; "
-        f"{result['rounds']} round{'s' if result['rounds'] != 1 else ''} of {result['seconds']:g} s, {result['measured'][:10]}."
+        f"{rounds} of {result['seconds']:g} s, {result['measured'][:10]}."
     )
 
 

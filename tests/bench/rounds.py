@@ -106,7 +106,8 @@ def one(
         try:
             with limit(LONGEST + 3 * plan.seconds):
                 figures = scenario.measure(trial)
-            results.note(entry, {name: figures[name] for name in scenario.metrics})
+            wanted = [name for name in scenario.metrics if name in figures]
+            results.note(entry, {name: figures[name] for name in wanted})
         except Lacking as lacking:
             entry["lacking"] = str(lacking)
         except Ended as ended:

@@ -60,7 +60,7 @@ class Running:
         if self.process.poll() is not None:
             raise Ended(f"exit code {self.process.returncode}: {self.said()}")
         if ready is None:
-            raise Ended(f"no right answer within {STARTING:.0f} s")
+            raise Ended(f"no answer within {STARTING:.0f} s")
 
     def said(self) -> str:
         """The last line of its log that names an error, or the last one."""

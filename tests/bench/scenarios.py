@@ -176,7 +176,8 @@ def startup(app: str) -> Scenario:
         source,
         name=f"startup-{of.lower()}",
         title=f"Start-up with 4 workers, {of}",
-        about="From the exec to the first right answer, and the CPU time until then.",
+        about="From the exec to the first right answer, and the CPU time until then; the app is "
+        "imported when each server does it by default.",
         measure=measures.startup,
         wanted=Wanted(app, workers=4, floor=source.wanted.floor),
         metrics=("start", "start_cpu"),
@@ -287,7 +288,7 @@ def all_scenarios() -> tuple[Scenario, ...]:
         Scenario(
             "pipelined",
             "16 requests at once",
-            "Pipelined: latencies are those of all 16.",
+            "Pipelined; wrk tells no latencies of these that could be believed.",
             measures.steady,
             Right(b" " * 14, PLAIN),
             Wanted(
@@ -297,6 +298,7 @@ def all_scenarios() -> tuple[Scenario, ...]:
             ),
             checks=(checks.pipelines,),
             pipelined=16,
+            metrics=("rps", "cpu", "pss"),
         ),
         hello(
             "tls",

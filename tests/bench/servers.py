@@ -195,7 +195,8 @@ class Served(Adapter):
             f"--workers={wanted.workers}",
             f"--threads={wanted.threads}",
             f"--connections={wanted.connections}",
-            *(["--preload"] if wanted.preload else []),
+            # Their documentation has the app imported before the fork.
+            *([] if wanted.preload is False else ["--preload"]),
             *([f"--tls={wanted.tls}"] if wanted.tls else []),
         ]
 
@@ -462,7 +463,7 @@ def nginx_config(wanted: Wanted, port: int, directory: Path) -> str:
         f"{'user root;' if os.geteuid() == 0 else ''}\n"
         f"worker_processes {wanted.workers};\ndaemon off;\npid {directory / 'nginx.pid'};\n"
         "error_log stderr error;\nworker_rlimit_nofile 20000;\n"
-        "events { worker_connections 16000; }\n"
+        f"events {{ worker_connections {max(2048, wanted.connections + 1100)}; }}\n"
         "http {\n  access_log off;\n  sendfile on;\n  tcp_nodelay on;\n"
         "  keepalive_requests 1000000000;\n  keepalive_timeout 600;\n"
         "  open_file_cache max=100;\n  open_file_cache_valid 600;\n"

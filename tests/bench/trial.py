@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 from . import client, wrk
 from .asking import Asking
 from .checks import CLOSES, Checked, Wrong, checked
-from .cores import Cores, share
+from .cores import Cores, kept_to, share
 from .measuring import cpu_seconds
 from .running import Running
 from .scenario import Figures, Scenario
@@ -67,13 +66,15 @@ class Trial:
     def start(self) -> Iterator[Running]:
         """A server that answers; raises Lacking, Ended."""
         self.adapter.check(self.wanted)
-        os.sched_setaffinity(0, self.cores.client)
-        with Running(self.adapter, self.wanted, self.directory, self.cores) as running:
+        with (
+            kept_to(self.cores.client),
+            Running(self.adapter, self.wanted, self.directory, self.cores) as running,
+        ):
             asked = self.asked(running)
             try:
-                running.wait(asked.is_right)
+                running.wait(asked.is_there)
             except Exception:
-                # What it answers says more than that it isn't right.
+                # What it answers says more than that it isn't there.
                 if running.process.poll() is None:
                     checked(asked)
                 raise
