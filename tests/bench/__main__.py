@@ -77,10 +77,11 @@ def compared(result: results.Result, metric: str) -> str:
         return f"{METRICS[metric].title}: not measured"
     ratio, word = found
     words = {"ahead": "better", "behind": "worse", "level": "no difference shown"}
+    told = words.get(word.rstrip("?"), word)
     end = "" if ratio.sure else " (range of all rounds: six are needed for 95 %)"
     return (
         f"{METRICS[metric].title}: {ratio.median:.3f} of the other build, "
-        f"{ratio.low:.3f} to {ratio.high:.3f}{end}: {words[word.rstrip('?')]}"
+        f"{ratio.low:.3f} to {ratio.high:.3f}{end}: {told}"
     )
 
 

@@ -78,7 +78,7 @@ def measure(
         for adapter in (*adapters[turn:], *adapters[:turn]):
             one(scenario, adapter, plan, workshop, result)
         if "cpu" in scenario.metrics and scenario.name != "mixed":
-            spent = bare.microseconds(scenario, plan.place, workshop.files)
+            spent = bare.microseconds(scenario, plan.place, workshop.files, min(0.3, plan.seconds))
             if spent is not None:
                 result["bare_us"].append(round(spent, 4))
         result["ratios"] = ranking.ratios(result)

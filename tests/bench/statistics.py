@@ -7,6 +7,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+FEWEST = 3
+"""Rounds below which nothing is said of who is ahead."""
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -39,6 +42,7 @@ class Interval:
     high: float
     sure: bool
     """Whether there were enough rounds for 95 %; the range of all of them otherwise."""
+    rounds: int
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
@@ -50,7 +54,7 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     # `left_out` is how many on each side lie outside of the interval, so its ends do not.
     sure = outside(count, 0) <= 1 - confidence
     return Interval(
-        statistics.median(ordered), ordered[left_out], ordered[count - 1 - left_out], sure
+        statistics.median(ordered), ordered[left_out], ordered[count - 1 - left_out], sure, count
     )
 
 
@@ -68,6 +72,8 @@ def paired(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
 
 def verdict(ratio: Interval, lower_is_better: bool = True) -> str:
     """Ahead or behind only where all of the interval says so."""
+    if ratio.rounds < FEWEST:
+        return "too few rounds"
     if ratio.high < 1:
         word = "ahead" if lower_is_better else "behind"
     elif ratio.low > 1:

@@ -35,6 +35,7 @@ def test_a_verdict_needs_the_whole_interval() -> None:
     assert verdict(paired(ours, theirs), lower_is_better=False) == "behind"
     assert verdict(paired([*ours[:5], 10.1], theirs)) == "level"
     assert verdict(paired(ours[:3], theirs[:3])) == "ahead?"
+    assert verdict(paired(ours[:2], theirs[:2])) == "too few rounds"
 
 
 def test_rounds_are_compared_with_each_other() -> None:
