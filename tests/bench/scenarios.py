@@ -266,8 +266,9 @@ def all_scenarios() -> tuple[Scenario, ...]:
             "mixed",
             "One slow request among quick ones",
             "Two workers of one thread. Requests of 1 ms, 500 a second, a quarter of what the two "
-            "can do, by 16 kept connections; beside them one client whose requests take a second, "
-            "with 100 ms between. Its time counts from when a request is due.",
+            "can do, by 16 kept connections; beside them one request after another that takes a "
+            "second, with 100 ms between, on 8 kept connections in turn. A quick one's time counts "
+            "from when it is due.",
             measures.mixed,
             HELLO_RIGHT,
             Wanted("plain:mixed", workers=2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -67,17 +68,25 @@ def bars(title: str, rows: Sequence[Bar]) -> str:
 def lines(
     title: str, names: Sequence[str], series: Mapping[str, Sequence[float | None]], unit: str
 ) -> str:
-    """A line for each series over the same places; upwards from 0."""
-    highest = max((v for row in series.values() for v in row if v is not None), default=1) or 1
+    """A line for each series over the same places. Upwards each step is ten times the last one:
+    otherwise slow servers would press the fast ones together.
+    """
+    values = [value for row in series.values() for value in row if value]
+    lowest = math.floor(math.log10(min(values, default=1)))
+    decades = max(1, math.ceil(math.log10(max(values, default=10))) - lowest)
+
+    def height(value: float) -> float:
+        return bottom - (math.log10(value) - lowest) / decades * (PLOT_HEIGHT - 20)
+
     left, right, bottom = 70, 210, TOP + PLOT_HEIGHT
     step = (WIDTH - left - right) / max(1, len(names) - 1)
     parts = [text(left, TOP - 2, unit, size=12)]
-    for share in (0, 0.25, 0.5, 0.75, 1):
-        y = bottom - share * (PLOT_HEIGHT - 20)
+    for tick in (10.0 ** (lowest + number) * by for number in range(decades) for by in (1, 2, 5)):
+        y = height(tick)
         parts.append(
             f'<line x1="{left}" y1="{y:.1f}" x2="{WIDTH - right}" y2="{y:.1f}" stroke="#e2e8f0"/>\n'
         )
-        parts.append(text(left - 8, y + 4, f"{highest * share:,.4g}", "end", size=12))
+        parts.append(text(left - 8, y + 4, f"{tick:,g}", "end", size=12))
     parts += [
         text(left + number * step, bottom + 20, name, "middle", size=12)
         for number, name in enumerate(names)
@@ -85,11 +94,7 @@ def lines(
     for number, (name, row) in enumerate(series.items()):
         colour = LINES[number % len(LINES)]
         dashes = "" if number < len(LINES) else ' stroke-dasharray="5 3"'
-        points = [
-            (left + at * step, bottom - value / highest * (PLOT_HEIGHT - 20))
-            for at, value in enumerate(row)
-            if value is not None
-        ]
+        points = [(left + at * step, height(value)) for at, value in enumerate(row) if value]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(
             f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>\n'
