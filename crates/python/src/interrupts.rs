@@ -88,6 +88,7 @@ fn set_wakeup_fd(py: Python<'_>, descriptor: RawFd) -> PyResult<()> {
     // A full pipe wakes the loop as well as one byte more would.
     let options = PyDict::new(py);
     options.set_item("warn_on_full_buffer", false)?;
-    py.import("signal")?.call_method("set_wakeup_fd", (descriptor,), Some(&options))?;
+    // The module in C: `signal` would bring `enum` along, which an app may not need.
+    py.import("_signal")?.call_method("set_wakeup_fd", (descriptor,), Some(&options))?;
     Ok(())
 }

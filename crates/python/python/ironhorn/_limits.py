@@ -7,11 +7,34 @@ return can't be ended so; a signal that is sent again ends the server then.
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable
-from types import FrameType
-from typing import Any, ParamSpec, Protocol, TypeVar
+
+# Every master and worker has this module: it is not to bring `enum`, `re` and `typing` into the
+# memory of those whose app needs none of them.
+TYPE_CHECKING = False
+if not TYPE_CHECKING:
+    import _signal as signal
+else:
+    import signal
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Any, ParamSpec, Protocol, TypeVar
+
+    _P = ParamSpec("_P")
+    _T = TypeVar("_T")
+
+    class _Guard(Protocol):
+        """What knows of the signals that the master was sent."""
+
+        def begin(self) -> None:
+            """Code begins that may never return."""
+
+        def end(self) -> None:
+            """It has returned."""
+
+        def is_asked(self) -> bool:
+            """Whether the server is to stop."""
+
 
 #: Seconds that a call has.
 LIMIT = 10.0
@@ -21,38 +44,22 @@ GRACE = 1.0
 
 _STEP = 0.1
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 
 class Overdue(BaseException):
     """It takes too long."""
 
 
-class Guard(Protocol):
-    """What knows of the signals that the master was sent."""
-
-    def begin(self) -> None:
-        """Code begins that may never return."""
-
-    def end(self) -> None:
-        """It has returned."""
-
-    def is_asked(self) -> bool:
-        """Whether the server is to stop."""
-
-
 #: None where nobody waits for the master: it has not started yet.
-_guard: Guard | None = None
+_guard: _Guard | None = None
 
 
-def watch(guard: Guard) -> None:
+def watch(guard: _Guard) -> None:
     """From now on there are limits."""
     global _guard
     _guard = guard
 
 
-def limited(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def limited(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """Calls `function`, which is ended by :class:`Overdue` if it takes too long."""
     if _guard is None:
         return function(*args, **kwargs)
@@ -65,14 +72,14 @@ def limited(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 class _Call:
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: _Guard) -> None:
         self._guard = guard
         self._began = time.monotonic()
         self._quiet_until = 0.0
         self._runs = False
         self._before: Any = signal.SIG_DFL
 
-    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def run(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         self._before = signal.signal(signal.SIGALRM, self._tick)
         self._guard.begin()
         signal.setitimer(signal.ITIMER_REAL, GRACE, _STEP)
