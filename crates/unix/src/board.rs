@@ -319,6 +319,16 @@ impl BoardSlot {
         self.siblings().any(|sibling| sibling.memory().free.load(Relaxed) > 0)
     }
 
+    /// Whether another worker takes connections whose app, which runs in its loop, is idle.
+    pub fn has_idle_sibling(&self) -> bool {
+        self.siblings().any(|sibling| sibling.lanes() == 1 && !sibling.is_busy())
+    }
+
+    /// When the loop turned last.
+    pub fn heartbeat(&self) -> Monotonic {
+        Monotonic::from_nanos(self.memory().heartbeat.load(Relaxed))
+    }
+
     /// The threads of its lanes that have said so, as [`BoardLane::set_thread`] has it.
     pub fn threads(&self) -> impl Iterator<Item = (usize, u64)> {
         let threads = self.used().iter().map(LaneMemory::thread).enumerate();

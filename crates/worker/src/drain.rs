@@ -18,7 +18,7 @@ use std::time::Duration;
 use ironhorn_unix::{Monotonic, Received, Signal, State, ToMaster, ToWorker};
 
 use crate::Left;
-use crate::acceptor::Accepted;
+use crate::acceptor::{Accepted, Queue};
 use crate::connection::Connection;
 use crate::event_loop::Loop;
 use crate::runs::Runs;
@@ -137,7 +137,8 @@ impl<A: Runs> Loop<'_, A> {
         }
         self.begin(Drain::Retiring);
         // A connection may have woken us and nobody else: it is ours.
-        self.accept();
+        self.accept(Queue::Passed);
+        self.accept(Queue::New);
         self.close_listeners()?;
         self.say_draining();
         Ok(())
@@ -162,6 +163,8 @@ impl<A: Runs> Loop<'_, A> {
     fn begin(&mut self, drain: Drain) {
         log::info!(connections = self.connections.len(); "draining");
         self.drain = drain;
+        // Who passes a connection on has to take it back if nobody else does.
+        self.end_stand_in();
         self.service.closing = true;
         self.service.app.begin_leaving();
         self.service.retiring = !matches!(drain, Drain::Stopping { .. });

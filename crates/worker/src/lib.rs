@@ -35,6 +35,7 @@ mod response;
 mod room;
 mod runs;
 mod serve;
+mod standin;
 mod static_files;
 mod timers;
 pub mod tls;
