@@ -84,9 +84,12 @@ def test_a_short_soak(tmp_path: Path) -> None:
     assert result.done["KILL"] >= 2
 
 
-def test_one_stuck_request_after_another(stage: Stage, vitals) -> None:
-    """Each costs a worker, its stacks and a log record: none of it is kept."""
-    server = stage.serve(workers=2, timeout=0.3, graceful_timeout=0.2)
+@pytest.mark.parametrize("threads", [1, 8])
+def test_one_stuck_request_after_another(stage: Stage, vitals, threads: int) -> None:
+    """Each costs a worker, its stacks and a log record: none of it is kept. Whoever is told 504 and
+    comes again at once doesn't get to the worker that is given up.
+    """
+    server = stage.serve(workers=2, threads=threads, timeout=0.3, graceful_timeout=0.2)
     server.allow_log("timeout", "worker died", "respawn delayed", "Stack", "Traceback")
     signs = vitals(server, 2)
     for _ in range(12):
@@ -95,6 +98,7 @@ def test_one_stuck_request_after_another(stage: Stage, vitals) -> None:
             assert wire.read_response().status == 504
         wait_until(lambda: len(server.workers()) == 2, 40)
     signs.wait_recovered()
+    assert not server.log.matching("request lost")
 
 
 def test_control_clients_that_say_nothing(stage: Stage, vitals) -> None:

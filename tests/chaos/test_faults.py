@@ -254,7 +254,7 @@ def test_the_request_of_a_worker_that_dies_is_named(stage: Stage) -> None:
     with server.connect() as wire:
         wire.send(b"GET /last?x=1 HTTP/1.1\r\nHost: a\r\n\r\n")
         assert wire.read_to_end() == b""
-    server.log.wait_for_line(r'request lost request="GET /last\?x=1" age=\d+\.\d+s$')
+    server.log.wait_for_line(r'request lost (thread=8 )?request="GET /last\?x=1" age=\d+\.\d+s$')
     server.output.wait_for_line(r"^0 GET /last\?x=1$")
 
 

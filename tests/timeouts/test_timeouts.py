@@ -8,7 +8,7 @@ import signal
 import time
 
 import pytest
-from harness import BadResponse, Server, Stage, is_alive, request, wait_record, wait_until
+from harness import BadResponse, Server, Stage, Wire, is_alive, request, wait_record, wait_until
 from harness.process import holds_for, scaled
 
 pytestmark = pytest.mark.ironhorn("its timeout is a heartbeat")
@@ -250,18 +250,78 @@ def test_without_a_timeout_nothing_is_stuck(stage: Stage) -> None:
     assert not server.log.matching("timeout")
 
 
-def test_all_workers_stuck_at_a_time(stage: Stage) -> None:
-    """Each is replaced at once; more of it changes nothing."""
-    server = serve(stage, workers=2, graceful_timeout=1)
+def connect_to_each(server: Server) -> list[Wire]:
+    """A connection to each worker."""
+    workers, wires = set(server.workers()), {}
+
+    def has_each() -> bool:
+        wire = server.connect()
+        pid = int(wire.get("/pid").read_response().body)
+        if wires.setdefault(pid, wire) is not wire:
+            wire.close()
+        return set(wires) == workers
+
+    wait_until(has_each)
+    return list(wires.values())
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_all_workers_stuck_at_a_time(stage: Stage, threads: int) -> None:
+    """Each is replaced at once; more of it changes nothing. Whoever comes meanwhile is served."""
+    server = serve(stage, workers=2, threads=threads, graceful_timeout=1)
     for _ in range(2):
         old = set(server.workers())
-        wires = [server.connect().get("/hold") for _ in old]
+        wires = [wire.get("/hold") for wire in connect_to_each(server)]
         for wire in wires:
             assert wire.read_response().status == 504
             wire.close()
         wait_until(lambda old=old: not old & set(server.workers()), 15)
         wait_until(lambda: len(server.workers()) == 2, 15)
         assert server.get("/hello").status == 200
+
+
+def test_who_waits_for_the_interpreter_in_a_stuck_worker_gets_503(stage: Stage) -> None:
+    """Two that hold the interpreter reach one worker before it is known to be stuck: one is run and
+    gets 504; the other was not begun, which 503 says, and can be sent to another server.
+    """
+    server = serve(
+        stage, threads=8, graceful_timeout=1, access_logfile="-", access_logformat="%(s)s %(r)s"
+    )
+    old = server.worker()
+    first, second = server.connect(), server.connect()
+    for wire in (first, second):
+        assert wire.get("/pid").read_response().body == b"%d\n" % old
+    for wire in (first, second):
+        wire.get("/hold")
+    responses = sorted((wire.read_response() for wire in (first, second)), key=lambda it: it.status)
+    assert [response.status for response in responses] == [503, 504]
+    assert responses[0].get("Retry-After") == "1"
+    assert all(response.closes for response in responses)
+    for wire in (first, second):
+        wire.wait_closed()
+        wire.close()
+    record = wait_record(server.log, "worker died", reason="timeout", signal="SIGKILL")
+    assert record["requests"].count("GET /hold") == 1
+    assert server.log.matching("it had not begun were answered 503 .*count=1")
+    server.output.wait_for_line("^503 GET /hold ")
+    server.output.wait_for_line("^504 GET /hold")
+    assert server.get("/pid").body != b"%d\n" % old
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_a_request_that_graceful_timeout_cuts_short_gets_504(stage: Stage, threads: int) -> None:
+    """Its worker was told to leave for another reason, and is killed."""
+    server = serve(stage, threads=threads, timeout=60, graceful_timeout=0.3)
+    gate = stage.gate("busy")
+    with server.connect() as wire:
+        wire.get("/meet?busy")
+        gate.wait_arrived()
+        server.send(signal.SIGHUP)
+        response = wire.read_response()
+        assert (response.status, response.body) == (504, b"Gateway Timeout\n")
+        wire.wait_closed()
+    close_log(server, '"graceful timeout"')
+    assert not server.log.matching("request lost")
 
 
 def test_a_stuck_worker_stops_with_the_server(stage: Stage) -> None:

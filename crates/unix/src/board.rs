@@ -219,6 +219,7 @@ impl BoardSlot {
         slot.connections.store(0, Relaxed);
         slot.heartbeat.store(0, Relaxed);
         slot.leaving.store(0, Relaxed);
+        slot.ending.store(0, Relaxed);
         slot.free.store(0, Relaxed);
         slot.asked.store(0, Relaxed);
         slot.examined.store(0, Relaxed);
@@ -235,6 +236,17 @@ impl BoardSlot {
     /// Whether the worker was asked to leave.
     pub fn is_asked_to_leave(&self) -> bool {
         self.memory().leaving.load(Relaxed) != 0
+    }
+
+    /// Says that the worker is about to be ended, whatever it is at: its [examination](crate::examine())
+    /// is the last moment in which its clients can be told. For the master, ahead of that.
+    pub fn announce_end(&self) {
+        self.memory().ending.store(1, Relaxed);
+    }
+
+    /// Whether the worker is about to be ended.
+    pub fn is_ending(&self) -> bool {
+        self.memory().ending.load(Relaxed) != 0
     }
 
     /// Says what the worker is doing.
@@ -404,6 +416,7 @@ struct SlotMemory {
     connections: AtomicU32,
     heartbeat: AtomicU64,
     leaving: AtomicU32,
+    ending: AtomicU32,
     /// How many lanes were taken.
     lanes: AtomicU32,
     /// How many threads could run another request.
@@ -512,10 +525,12 @@ mod tests {
         assert_eq!((slot.read().lanes, slot.read().running.len()), (8, 2));
         assert!(!slot.is_asked_to_leave());
         slot.ask_to_leave();
-        assert!(slot.is_asked_to_leave());
+        assert!(slot.is_asked_to_leave() && !slot.is_ending());
+        slot.announce_end();
+        assert!(slot.is_ending());
         slot.set_examined(slot.ask_to_examine());
         slot.reset();
-        assert!(!slot.is_asked_to_leave());
+        assert!(!slot.is_asked_to_leave() && !slot.is_ending());
         assert_eq!((slot.asked(), slot.examined()), (0, 0));
         assert_eq!(slot.read(), empty);
         assert_eq!(slot.lane(7).read(), None);

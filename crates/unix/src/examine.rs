@@ -82,7 +82,8 @@ pub enum Answer {
 
 /// Has worker `pid` examine itself: it writes its stacks (if that was arranged), has the clients of
 /// the requests that are [to be expired](crate::BoardLane::ask_to_expire) told 504, and says
-/// [`ToMaster::Examined`], once.
+/// [`ToMaster::Examined`], once. Before its [end](BoardSlot::announce_end) all clients are told that
+/// can be.
 pub fn examine(pid: Pid) -> io::Result<()> {
     kill(pid, EXAMINE)
 }
@@ -177,12 +178,14 @@ impl Examinee {
     /// Tells the clients of those requests that are to be expired and have no response yet. True:
     /// some are left to the loop.
     fn expire(&self) -> bool {
-        let mut left_to_loop = false;
+        let ending = self.slot.is_ending();
+        // Only the loop knows of requests that were not begun.
+        let mut left_to_loop = ending;
         for (request, lane) in REQUESTS.iter().zip(self.slot.used()) {
             // In this order: if it is another request by the time that the board has been asked,
             // then it is not the open one any more.
             let Some(open) = request.look() else { continue };
-            if !lane.is_asked_to_expire() {
+            if !ending && !lane.is_asked_to_expire() {
                 continue;
             }
             request.answer(open, |answer| match answer {

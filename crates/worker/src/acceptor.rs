@@ -46,6 +46,21 @@ pub(crate) enum Queue {
     Passed,
 }
 
+/// Which of the listeners' queues have woken the loop.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Woken {
+    new: bool,
+    passed: bool,
+}
+
+impl Woken {
+    /// Who has been accepted once has waited for longer.
+    pub(crate) fn queues(self) -> impl Iterator<Item = Queue> {
+        let passed = self.passed.then_some(Queue::Passed);
+        passed.into_iter().chain(self.new.then_some(Queue::New))
+    }
+}
+
 /// What came of an attempt to accept.
 #[derive(Debug)]
 pub(crate) enum Accepted {
@@ -67,9 +82,10 @@ impl Acceptor {
         self.entrances.len()
     }
 
-    /// Of which queue of a listener an event tells.
-    pub(crate) fn queue_of(&self, token: usize) -> Queue {
-        if (token - self.first_token).is_multiple_of(2) { Queue::New } else { Queue::Passed }
+    /// Notes which queue an event tells of.
+    pub(crate) fn note(&self, token: usize, woken: &mut Woken) {
+        let is_new = (token - self.first_token).is_multiple_of(2);
+        *(if is_new { &mut woken.new } else { &mut woken.passed }) = true;
     }
 
     /// The listeners, for who doesn't keep them open.

@@ -2,7 +2,7 @@
 //!
 //! | | Retiring | Stopping |
 //! |---|---|---|
-//! | new connections | left to the siblings | what the kernel has queued is accepted |
+//! | new connections | left to the siblings, but for one that came before | what the kernel has queued is accepted |
 //! | requests under way | finished | finished |
 //! | idle keep-alive connections | serve one more request, answered with `Connection: close`, unless the client is silent for the keep-alive time | closed, unless a request has arrived |
 //!
@@ -18,7 +18,7 @@ use std::time::Duration;
 use ironhorn_unix::{Monotonic, Received, Signal, State, ToMaster, ToWorker};
 
 use crate::Left;
-use crate::acceptor::{Accepted, Queue};
+use crate::acceptor::{Accepted, Woken};
 use crate::connection::Connection;
 use crate::event_loop::Loop;
 use crate::runs::Runs;
@@ -70,10 +70,11 @@ impl Drain {
 }
 
 impl<A: Runs> Loop<'_, A> {
-    pub(crate) fn on_channel(&mut self) -> io::Result<Option<Left>> {
+    /// `woken`: by a listener, before.
+    pub(crate) fn on_channel(&mut self, woken: Woken) -> io::Result<Option<Left>> {
         loop {
             match self.channel.receive()? {
-                Received::Message(ToWorker::Retire) => self.retire()?,
+                Received::Message(ToWorker::Retire) => self.retire(woken)?,
                 Received::Message(ToWorker::RetireLast) => self.retire_last(),
                 Received::Message(ToWorker::Stop) => self.stop(),
                 Received::Message(ToWorker::Quit) => return Ok(Some(Left::Quit)),
@@ -84,11 +85,12 @@ impl<A: Runs> Loop<'_, A> {
         }
     }
 
-    /// signal(7): a worker can be told by anybody; its master will replace it.
-    pub(crate) fn on_signals(&mut self) -> io::Result<Option<Left>> {
+    /// signal(7): a worker can be told by anybody; its master will replace it. `woken`: by a
+    /// listener, before.
+    pub(crate) fn on_signals(&mut self, woken: Woken) -> io::Result<Option<Left>> {
         for signal in self.signals.drain() {
             match signal {
-                Signal::SIGTERM => self.retire()?,
+                Signal::SIGTERM => self.retire(woken)?,
                 Signal::SIGINT | Signal::SIGQUIT => return Ok(Some(Left::Quit)),
                 Signal::SIGUSR1 => self.reopen_logs(),
                 _ => {} // HUP and WINCH are the master's business
@@ -131,14 +133,15 @@ impl<A: Runs> Loop<'_, A> {
         self.close_listeners()
     }
 
-    fn retire(&mut self) -> io::Result<()> {
+    fn retire(&mut self, woken: Woken) -> io::Result<()> {
         if self.drain != Drain::Serving {
             return Ok(());
         }
         self.begin(Drain::Retiring);
-        // A connection may have woken us and nobody else: it is ours.
-        self.accept(Queue::Passed);
-        self.accept(Queue::New);
+        // The connection may have woken us and nobody else: it is ours. One that comes when we are
+        // awake already wakes somebody else (a wake-up takes us out of the queue of those who sleep,
+        // since Linux 5.7), and may be from a client that was told 504 here: it is theirs.
+        self.accept(woken);
         self.close_listeners()?;
         self.say_draining();
         Ok(())
@@ -193,7 +196,7 @@ impl<A: Runs> Loop<'_, A> {
         }
     }
 
-    fn close_listeners(&mut self) -> io::Result<()> {
+    pub(crate) fn close_listeners(&mut self) -> io::Result<()> {
         self.acceptor.close(self.poll.registry().as_fd())
     }
 

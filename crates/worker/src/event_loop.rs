@@ -12,7 +12,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use crate::acceptor::{Accepted, Acceptor, Queue};
+use crate::acceptor::{Accepted, Acceptor, Woken};
 use crate::connection::Client;
 use crate::drain::Drain;
 use crate::room::Room;
@@ -172,7 +172,7 @@ impl<'a, A: Runs> Loop<'a, A> {
 
         // Those that join them in this turn wait for the next: others are to be polled first.
         let again = self.again.len();
-        let (mut accepting, mut taking) = (false, false);
+        let mut woken = Woken::default();
         let mut left = None;
         let events = mem::replace(&mut self.events, Events::with_capacity(0));
         let mut count = 0;
@@ -180,15 +180,12 @@ impl<'a, A: Runs> Loop<'a, A> {
         for event in &events {
             count += 1;
             match event.token() {
-                CHANNEL => left = left.or(self.on_channel()?),
-                SIGNALS => left = left.or(self.on_signals()?),
+                CHANNEL => left = left.or(self.on_channel(woken)?),
+                SIGNALS => left = left.or(self.on_signals(woken)?),
                 INTERRUPTS => self.service.app.interrupted(),
                 APP => {} // it is attended to in each turn
-                EXPIRIES => A::answer_expired(self),
-                Token(token) if token & RESERVED != 0 => match self.acceptor.queue_of(token) {
-                    Queue::New => accepting = true,
-                    Queue::Passed => taking = true,
-                },
+                EXPIRIES => A::answer_expired(self)?,
+                Token(token) if token & RESERVED != 0 => self.acceptor.note(token, &mut woken),
                 token => self.on_connection(token, event),
             }
         }
@@ -204,12 +201,7 @@ impl<'a, A: Runs> Loop<'a, A> {
         if self.takes_queue() {
             self.take_queue()?;
         } else {
-            if taking {
-                self.accept(Queue::Passed);
-            }
-            if accepting {
-                self.accept(Queue::New);
-            }
+            self.accept(woken);
         }
         A::attend(self)?;
         // Not up to this moment: what has come since the poll isn't told of yet.
@@ -385,11 +377,14 @@ impl<'a, A: Runs> Loop<'a, A> {
 
     /// Every listener that may have woken us gets its attempt, even if that is one connection too
     /// many: its siblings sleep on. Opening a connection runs the app, so that comes after.
-    pub(crate) fn accept(&mut self, queue: Queue) {
+    pub(crate) fn accept(&mut self, woken: Woken) {
         let mut accepted = mem::take(&mut self.accepted);
-        for index in 0..self.acceptor.len() {
-            if let Accepted::Client(client) = self.acceptor.accept(queue, index, Monotonic::now()) {
-                accepted.push(client);
+        for queue in woken.queues() {
+            for index in 0..self.acceptor.len() {
+                let now = Monotonic::now();
+                if let Accepted::Client(client) = self.acceptor.accept(queue, index, now) {
+                    accepted.push(client);
+                }
             }
         }
         for client in accepted.drain(..) {

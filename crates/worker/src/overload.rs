@@ -53,10 +53,8 @@ impl<A: Runs> Service<A> {
         head: &Head<'_, '_>,
         bytes: &[u8],
         mut response: ResponseOf<A>,
-        waited: Duration,
         more: bool,
     ) -> Option<Next> {
-        self.tell_of_overload(waited);
         let progress = response.turn_away(&connection.client, &self.around);
         let served = match self.suspends(progress) {
             Some(next) => Self::suspended(bytes, response, next),

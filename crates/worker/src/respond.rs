@@ -58,7 +58,8 @@ impl<A: Application> Service<A> {
         // has been there.
         if connection.served && self.is_overdue(waited) {
             let response = self.response_to(head, self.turn_began, believed.sender.peer, more);
-            return self.turn_away(connection, head, bytes, response, waited, more);
+            self.tell_of_overload(waited);
+            return self.turn_away(connection, head, bytes, response, more);
         }
         self.around.lane.begin_request(head.method.as_bytes(), head.target.as_ref(), started);
         let Believed { sender, forwarded } = believed;

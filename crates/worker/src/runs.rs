@@ -77,8 +77,11 @@ pub(crate) trait Runs: Sized {
         Ok(())
     }
 
-    /// Requests have expired whose clients only the loop can tell so.
-    fn answer_expired(_worker: &mut Loop<'_, Self>) {}
+    /// Requests have expired whose clients only the loop can tell so, or the worker is about to be
+    /// ended.
+    fn answer_expired(_worker: &mut Loop<'_, Self>) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Once a turn, when what the poll has told of is done.
     fn attend(_worker: &mut Loop<'_, Self>) -> io::Result<()> {

@@ -39,7 +39,8 @@ fn seat(queue: &Arc<Queue<u32, char>>, index: usize) -> JoinHandle<Did> {
     thread::spawn(move || {
         let mut did = Did::default();
         loop {
-            match queue.take(index) {
+            queue.wait(index);
+            match queue.take() {
                 Work::Request(request) => did.requests.push(request),
                 Work::Rest(rest) => did.rests.push(rest),
                 Work::Nothing => {}
@@ -101,5 +102,26 @@ fn a_request_is_withdrawn_or_run() {
         all.sort_unstable();
         assert_eq!(all, [1, 2]);
         assert_eq!((queue.look_at_first(|_| ()), queue.take_rest()), (None, None));
+    });
+}
+
+/// As one does that waits for the interpreter.
+#[test]
+fn a_request_can_be_withdrawn_until_it_is_taken_and_another_is_run() {
+    check(|| {
+        let queue = Arc::new(Queue::<u32, char>::new(2));
+        queue.push(1);
+        queue.wait(0);
+        assert!(queue.is_one_coming());
+        let other = seat(&queue, 1);
+        assert_eq!(queue.withdraw(|_| true), Some(1));
+        queue.push(2);
+        let taken = queue.take();
+        queue.stop();
+        let did = other.join().unwrap().requests;
+        // Who came for the first takes the second, unless there was somebody else for it.
+        let expected: &[u32] = if taken == Work::Request(2) { &[] } else { &[2] };
+        assert_eq!(did, expected);
+        assert!(!queue.is_one_coming());
     });
 }

@@ -44,10 +44,12 @@ impl Fleet {
     pub(super) fn enforce_timeout(&mut self, nr: usize, glance: &Glance, now: Monotonic) {
         let Slot::Ready { worker, since, .. } = self.slots[nr - 1] else { return };
         let Some(timeout) = self.timeout(worker.generation) else { return };
-        let look_at = self.expire_overdue(nr, &worker, glance, timeout, now);
+        let (overdue, look_at) = self.take_overdue(nr, &worker, glance, timeout, now);
         if self.has_expired(nr) {
             self.at_once += 1;
+            // In this order: a client that is told 504 may come again at once, and not here.
             self.retire(nr, Reason::Timeout, now);
+            self.expire(nr, overdue);
             return self.look_again(nr, look_at);
         }
         let alive_at = glance.heartbeat.max(since);
@@ -72,7 +74,8 @@ impl Fleet {
             return;
         };
         let Some(timeout) = self.timeout(worker.generation) else { return };
-        let look_at = self.expire_overdue(nr, &worker, glance, timeout, now);
+        let (overdue, look_at) = self.take_overdue(nr, &worker, glance, timeout, now);
+        self.expire(nr, overdue);
         let is_late = self.has_expired(nr);
         if let Slot::Retiring { retirement, .. } | Slot::Stopping { retirement, .. } =
             &mut self.slots[nr - 1]
@@ -83,16 +86,16 @@ impl Fleet {
         self.look_again(nr, look_at);
     }
 
-    /// Expires those requests of a worker that are over their time, each once. When to look again:
-    /// at the next one's time, and no later than a request could be over its own that begins now.
-    fn expire_overdue(
+    /// Those requests of a worker that are over their time, each once. When to look again: at the
+    /// next one's time, and no later than a request could be over its own that begins now.
+    fn take_overdue(
         &mut self,
         nr: usize,
         worker: &Worker,
         glance: &Glance,
         timeout: Duration,
         now: Monotonic,
-    ) -> Monotonic {
+    ) -> (Vec<Overdue>, Monotonic) {
         self.expired.retain(|it| it.nr != nr || glance.running.iter().any(|of| it.is(nr, of)));
         let mut look_at = now + timeout;
         let mut requests = Vec::new();
@@ -111,10 +114,13 @@ impl Fleet {
             requests.push(Overdue { lane, busy_since, report });
             self.expired.push(Expired { nr, lane, busy_since });
         }
+        (requests, look_at)
+    }
+
+    fn expire(&mut self, nr: usize, requests: Vec<Overdue>) {
         if !requests.is_empty() {
             self.act(Action::Expire { nr, requests });
         }
-        look_at
     }
 
     fn expires_at(&self, running: &Running, timeout: Duration) -> Monotonic {
@@ -231,6 +237,20 @@ mod tests {
         fleet.assert_told(&[(1, ToWorker::Retire)]);
         fleet.assert_killed(&[]);
         fleet.assert_forked(&[3]);
+    }
+
+    /// Its client may come again the moment that it is told 504.
+    #[test]
+    fn a_worker_takes_no_more_connections_before_a_client_is_told_of_its_timeout() {
+        let mut fleet = Scenario::serving(2);
+        fleet.threads(1, 8);
+        fleet.busy_in(1, 3, "GET /slow");
+        fleet.pass(TIMEOUT);
+        let actions = fleet.take();
+        let position = |wanted: fn(&Action) -> bool| actions.iter().position(wanted);
+        let told = position(|it| matches!(it, Action::Tell { nr: 1, message: ToWorker::Retire }));
+        let expired = position(|it| matches!(it, Action::Expire { nr: 1, .. }));
+        assert!(told.is_some() && told < expired, "{actions:?}");
     }
 
     #[test]

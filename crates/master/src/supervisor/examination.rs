@@ -107,6 +107,7 @@ impl Supervisor<'_> {
             child.killed = true;
         }
         if examined {
+            self.board.slot(nr).announce_end();
             self.examine(nr, Purpose::Kill);
         } else {
             self.kill_now(nr);

@@ -14,6 +14,7 @@ use crate::{
 pub(crate) const TESTS: &[Test] = &[
     ("a_stuck_request_is_told_504", a_stuck_request_is_told_504),
     ("each_stuck_thread_is_on_record", each_stuck_thread_is_on_record),
+    ("who_has_no_more_time_is_told_504", who_has_no_more_time_is_told_504),
     ("one_who_cannot_answer_is_not_waited_for", one_who_cannot_answer_is_not_waited_for),
     ("a_stopped_worker_is_killed", a_stopped_worker_is_killed),
     ("a_hung_boot_leaves_its_stacks", a_hung_boot_leaves_its_stacks),
@@ -92,6 +93,26 @@ fn each_stuck_thread_is_on_record() {
     server.assert_said(&["request timeout", "stacks="], 1);
     server.assert_said(&["ready", "worker=3"], 1);
     server.assert_said(&["ready"], 3);
+}
+
+/// The request is in time, but its worker is not.
+fn who_has_no_more_time_is_told_504() {
+    let short = Options {
+        timeout: Some(Duration::from_secs(60)),
+        graceful_timeout: Duration::from_millis(200),
+        ..options(1)
+    };
+    let mut server = Server::start(short, &[Conduct::GetStuck { nr: 1 }, Conduct::Serve]);
+    server.expect_ready(1);
+    server.signal(Signal::SIGHUP);
+    let mut told = String::new();
+    server.gate.read_to_string(&mut told).expect("a response, and its end");
+    assert!(told.starts_with("HTTP/1.1 504 "), "{told}");
+    server.expect_ever(&["graceful timeout", "worker=1"]);
+    server.expect_ever(&["lost", "request=\"GET /slow?a=b\"", "status=Some(504)"]);
+    server.expect_ever(&["worker died", "reason=\"graceful timeout\"", "requests=\"GET /slow?a=b"]);
+    server.stop();
+    server.assert_said(&["request lost"], 0);
 }
 
 fn one_who_cannot_answer_is_not_waited_for() {

@@ -11,7 +11,8 @@ use super::{Answer, EXAMINEE, REQUESTS};
 /// Set where there is a loop that runs while the app does; never freed, as the handler uses it.
 static EXPIRIES: OnceLock<Expiries> = OnceLock::new();
 
-/// Readable when requests have expired that are to be [answered by the loop](Answer::ByLoop).
+/// Readable when requests have expired that are to be [answered by the loop](Answer::ByLoop), and when
+/// the worker is [about to be ended](crate::BoardSlot::announce_end).
 ///
 /// For each that it [takes](Self::take), the loop sends the 504 and says so on the board
 /// ([`crate::BoardLane::set_expired`]); after the last it tells the master

@@ -4,7 +4,6 @@
 use std::io;
 use std::mem;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use ironhorn_http::{FieldStorage, refusal_response};
 use ironhorn_unix::{Monotonic, ToMaster, watch_expiries};
@@ -37,8 +36,8 @@ impl<C: AsRef<[u8]> + Send, R: Send> Loop<'_, Pool<C, R>> {
 
     /// Tells the clients of expired requests 504, where a signal handler couldn't because the
     /// connection is encrypted. The app threads leave those connections alone (`claim_response`).
-    pub(super) fn tell_expired(&mut self) {
-        let Ok(expiries) = watch_expiries() else { return };
+    pub(super) fn tell_expired(&mut self) -> io::Result<()> {
+        let Ok(expiries) = watch_expiries() else { return Ok(()) };
         for (lane, token) in expiries.take() {
             let (key, is_head) = ((token >> 1) as usize, token & 1 == 1);
             if let Some(held) = self.connections.get(key)
@@ -48,8 +47,12 @@ impl<C: AsRef<[u8]> + Send, R: Send> Loop<'_, Pool<C, R>> {
             }
             self.service.around.slot.lane(lane).set_expired();
         }
+        if self.service.around.slot.is_ending() {
+            self.turn_away_all()?;
+        }
         // A master that is gone is noticed by the next poll.
         let _ = self.channel.send(ToMaster::Examined);
+        Ok(())
     }
 
     /// Goes on with the connections whose requests app threads are done with.
@@ -77,17 +80,8 @@ impl<C: AsRef<[u8]> + Send, R: Send> Loop<'_, Pool<C, R>> {
     fn turn_away_overdue(&mut self) {
         let now = Monotonic::now();
         while let Some(job) = self.withdraw_overdue(now) {
-            let Some(key) = self.key(job.token) else { continue };
-            let connection = &mut self.connections[key].connection;
-            connection.phase = Phase::Head;
-            let waited = now.since(job.since);
-            let next = self.service.turn_away_queued(
-                connection,
-                *job.suspended,
-                waited,
-                &mut self.scratch,
-            );
-            self.carry_out(key, next);
+            self.service.tell_of_overload(now.since(job.since));
+            self.turn_away_queued(job);
         }
         while let Some(first) = self.service.app.held_back.front() {
             let waited = now.since(first.since);
@@ -95,21 +89,52 @@ impl<C: AsRef<[u8]> + Send, R: Send> Loop<'_, Pool<C, R>> {
                 break;
             }
             let Some(key) = self.next_held_back() else { continue };
-            let next =
-                self.service.turn_away_held_back(&mut self.connections[key].connection, waited);
-            self.carry_out(key, next);
+            self.service.tell_of_overload(waited);
+            self.turn_away_held_back(key);
         }
     }
 
-    fn withdraw_overdue(&mut self, now: Monotonic) -> Option<Job<C, R>> {
-        let service = &mut self.service;
-        if service.app.occupied() <= service.app.threads {
-            return None;
+    /// Answers 503 to all whose requests were not begun: the worker is about to be ended, and another
+    /// can serve them. It takes no more connections, as those would be lost.
+    fn turn_away_all(&mut self) -> io::Result<()> {
+        self.close_listeners()?;
+        self.service.closing = true;
+        let mut count = 0;
+        while let Some(mut job) = self.service.app.withdraw_first(|_| true) {
+            job.suspended.response.wire.persistent = false;
+            self.turn_away_queued(job);
+            count += 1;
         }
-        let is_overdue = |job: &Job<C, R>| service.is_overdue(now.since(job.since));
-        let job = service.app.shared.queue.withdraw_first(is_overdue)?;
-        service.app.withdrawn();
-        Some(job)
+        while let Some(held_back) = self.next_held_back_or_gone() {
+            let Some(key) = held_back else { continue };
+            self.turn_away_held_back(key);
+            count += 1;
+        }
+        if count > 0 {
+            log::warn!(count;
+                "the worker is about to be killed; requests that it had not begun were answered 503");
+        }
+        Ok(())
+    }
+
+    fn turn_away_queued(&mut self, job: Job<C, R>) {
+        let Some(key) = self.key(job.token) else { return };
+        let connection = &mut self.connections[key].connection;
+        connection.phase = Phase::Head;
+        let next = self.service.turn_away_queued(connection, *job.suspended, &mut self.scratch);
+        self.carry_out(key, next);
+    }
+
+    fn turn_away_held_back(&mut self, key: usize) {
+        let next = self.service.turn_away_held_back(&mut self.connections[key].connection);
+        self.carry_out(key, next);
+    }
+
+    fn withdraw_overdue(&mut self, now: Monotonic) -> Option<Job<C, R>> {
+        let timeout = self.service.around.options.queue_timeout?;
+        let app = &mut self.service.app;
+        let is_overdue = |job: &Job<C, R>| now.since(job.since) > timeout;
+        app.has_queued().then(|| app.withdraw_first(is_overdue)).flatten()
     }
 
     /// Reads again from those that were held back, as long as there is room.
@@ -211,7 +236,6 @@ impl<C: AsRef<[u8]> + Send, R: Send> Service<Pool<C, R>> {
         &mut self,
         connection: &mut ConnectionOf<Pool<C, R>>,
         suspended: Suspended<C, Leftover<C, R>>,
-        waited: Duration,
         scratch: &mut [u8],
     ) -> Next {
         let Suspended { head: bytes, response } = suspended;
@@ -219,16 +243,12 @@ impl<C: AsRef<[u8]> + Send, R: Send> Service<Pool<C, R>> {
         let limits = self.around.options.limits;
         let head = parsed_before(&bytes, &mut storage, &limits);
         let more = !connection.buffer.is_empty();
-        let wanted = self.turn_away(connection, &head, &bytes, response, waited, more);
+        let wanted = self.turn_away(connection, &head, &bytes, response, more);
         self.proceed(connection, wanted, scratch)
     }
 
     /// Its body, if it has one, was not received: the connection can't be used again.
-    fn turn_away_held_back(
-        &mut self,
-        connection: &mut ConnectionOf<Pool<C, R>>,
-        waited: Duration,
-    ) -> Next {
+    fn turn_away_held_back(&mut self, connection: &mut ConnectionOf<Pool<C, R>>) -> Next {
         connection.resume_phase();
         let bytes = match mem::replace(&mut connection.phase, Phase::Head) {
             Phase::Body(upload) => upload.head,
@@ -243,7 +263,7 @@ impl<C: AsRef<[u8]> + Send, R: Send> Service<Pool<C, R>> {
         let mut response = self.response_to(&head, since, peer, true);
         response.wire.persistent = false;
         let bytes = &bytes[..head.head_len];
-        let wanted = self.turn_away(connection, &head, bytes, response, waited, true);
+        let wanted = self.turn_away(connection, &head, bytes, response, true);
         wanted.unwrap_or(Next::Close)
     }
 }

@@ -255,12 +255,23 @@ impl<C, R> Pool<C, R> {
         self.shared.leave();
     }
 
-    /// Sees whether threads that have a request can run it.
+    /// Takes back the request that has waited longest if it `is_it` and was not begun.
+    fn withdraw_first(&mut self, is_it: impl FnOnce(&Job<C, R>) -> bool) -> Option<Job<C, R>> {
+        let job = self.shared.queue.withdraw_first(is_it)?;
+        self.withdrawn();
+        Some(job)
+    }
+
+    /// Sees whether threads that are there for a request can run it.
     fn look_for_stall(&mut self, now: Monotonic) {
         let entered = self.shared.entered.load(Ordering::Relaxed);
-        // If none is free, some of them wait for a thread.
-        let waits = self.free() > 0 && self.handed_over != entered;
+        let waits = self.has_queued() && self.shared.queue.is_one_coming();
         self.stall.see(waits, entered, now);
+    }
+
+    /// Whether a request may be in the queue still.
+    fn has_queued(&self) -> bool {
+        self.handed_over != self.shared.entered.load(Ordering::Relaxed)
     }
 
     /// How many requests wait or are with the app.

@@ -1,12 +1,17 @@
 //! What waits for an app thread: requests, and what responses have left behind.
 //!
+//! A thread takes in two steps. It waits, without the interpreter, until there is something that no
+//! other is coming for; then it comes by the interpreter, which may take for ever while C code holds
+//! the lock; only then it takes the first that there is. So what no thread can run is still here, and
+//! can be withdrawn.
+//!
 //! One lock over everything, and a condition for each thread, so that exactly one is woken: the one
 //! that fell asleep last, whose memory is still in the caches. A thread that comes back for more
-//! while another is being woken takes what there is; the other finds nothing and sleeps on. Nothing
-//! is lost by that: who is about to sleep looks under the same lock under which work is added.
+//! while another is being woken comes for what there is; the other finds nothing and sleeps on.
+//! Nothing is lost by that: who is about to sleep looks under the same lock under which work is added.
 //!
-//! Nothing else is locked while this lock is held, and it is never held over a call of the app, a
-//! system call or a log line.
+//! Nothing else is locked while this lock is held but the interpreter's, and it is never held over a
+//! call of the app, a system call or a log line.
 
 use std::collections::VecDeque;
 
@@ -27,6 +32,8 @@ struct State<J, R> {
     rests: VecDeque<R>,
     /// The last fell asleep last.
     asleep: Vec<usize>,
+    /// How many threads have done with waiting and have not taken anything yet.
+    coming: usize,
     /// Somebody is to look up, for no more than that.
     nudged: bool,
     stopped: bool,
@@ -37,7 +44,7 @@ struct State<J, R> {
 pub(crate) enum Work<J, R> {
     Request(J),
     Rest(R),
-    /// To have been awake was all.
+    /// It was withdrawn, or to have been awake was all.
     Nothing,
     /// There won't be any more.
     Stop,
@@ -50,6 +57,7 @@ impl<J, R> Queue<J, R> {
             requests: VecDeque::new(),
             rests: VecDeque::new(),
             asleep: Vec::with_capacity(threads),
+            coming: 0,
             nudged: false,
             stopped: false,
         };
@@ -81,23 +89,35 @@ impl<J, R> Queue<J, R> {
         }
     }
 
-    /// Waits until there is something for thread number `thread` to do, and takes it.
-    pub(crate) fn take(&self, thread: usize) -> Work<J, R> {
+    /// Waits until there is something for thread number `thread` to do, which it is to
+    /// [take](Self::take) then.
+    pub(crate) fn wait(&self, thread: usize) {
         let mut state = self.lock();
-        loop {
-            if let Some(work) = state.next() {
-                // It may have woken by itself.
-                state.asleep.retain(|&asleep| asleep != thread);
-                return work;
-            }
+        while !state.wants_another() {
             if !state.asleep.contains(&thread) {
                 state.asleep.push(thread);
             }
             state = wait(&self.wakes[thread], state);
         }
+        // It may have woken by itself.
+        state.asleep.retain(|&asleep| asleep != thread);
+        state.coming += 1;
     }
 
-    /// Takes back the first request that `is_it`, if no thread has it yet.
+    /// Takes what there is for a thread that has [waited](Self::wait).
+    pub(crate) fn take(&self) -> Work<J, R> {
+        let mut state = self.lock();
+        state.coming -= 1;
+        state.nudged = false;
+        state.next()
+    }
+
+    /// Whether a thread has done with waiting and has not taken anything yet.
+    pub(crate) fn is_one_coming(&self) -> bool {
+        self.lock().coming > 0
+    }
+
+    /// Takes back the first request that `is_it`, if no thread has taken it yet.
     pub(crate) fn withdraw(&self, is_it: impl FnMut(&J) -> bool) -> Option<J> {
         let mut state = self.lock();
         let position = state.requests.iter().position(is_it)?;
@@ -132,16 +152,19 @@ impl<J, R> Queue<J, R> {
 }
 
 impl<J, R> State<J, R> {
-    fn next(&mut self) -> Option<Work<J, R>> {
+    /// Whether there is more to do than threads are coming for.
+    fn wants_another(&self) -> bool {
+        let nudged = self.nudged && self.coming == 0;
+        self.requests.len() + self.rests.len() > self.coming || nudged || self.stopped
+    }
+
+    fn next(&mut self) -> Work<J, R> {
         if let Some(rest) = self.rests.pop_front() {
-            return Some(Work::Rest(rest));
+            return Work::Rest(rest);
         }
         if let Some(request) = self.requests.pop_front() {
-            return Some(Work::Request(request));
+            return Work::Request(request);
         }
-        if std::mem::take(&mut self.nudged) {
-            return Some(Work::Nothing);
-        }
-        self.stopped.then_some(Work::Stop)
+        if self.stopped { Work::Stop } else { Work::Nothing }
     }
 }

@@ -81,8 +81,8 @@ impl<C: AsRef<[u8]> + Send, R: Send> Runs for Pool<C, R> {
         self.shared.set_waker(registry, token)
     }
 
-    fn answer_expired(worker: &mut Loop<'_, Self>) {
-        worker.tell_expired();
+    fn answer_expired(worker: &mut Loop<'_, Self>) -> io::Result<()> {
+        worker.tell_expired()
     }
 
     fn attend(worker: &mut Loop<'_, Self>) -> io::Result<()> {
@@ -96,7 +96,7 @@ impl<C: AsRef<[u8]> + Send, R: Send> Runs for Pool<C, R> {
     fn sleep_at_most(service: &Service<Self>, now: Monotonic) -> Option<Duration> {
         let pool = &service.app;
         let overdue = service.around.options.queue_timeout.and_then(|timeout| {
-            let queued = if pool.occupied() > pool.threads {
+            let queued = if pool.has_queued() {
                 pool.shared.queue.look_at_first(|job| job.since)
             } else {
                 None
@@ -111,8 +111,10 @@ impl<C: AsRef<[u8]> + Send, R: Send> Runs for Pool<C, R> {
         overdue.into_iter().chain(looks).min()
     }
 
+    /// While no thread comes by the interpreter, what it accepted could be lost with it, and the
+    /// kernel's queue is whoever's can serve it: a sibling's, a successor's, or its own, later.
     fn leaves_accepting(service: &Service<Self>) -> bool {
-        service.app.siblings.take_connections()
+        service.app.stall.lasts() || service.app.siblings.take_connections()
     }
 
     /// Its response must not look whole; what is still sent of it, nobody keeps up.

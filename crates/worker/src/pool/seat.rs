@@ -78,13 +78,13 @@ impl<C: AsRef<[u8]> + Send, R: Send> Seat<C, R> {
         loop {
             let seat = &mut self;
             let sent = answered.take();
-            let work = app.while_idle(move || {
+            app.while_idle(move || {
                 if let Some(answered) = sent {
                     seat.send(answered);
                 }
-                seat.shared.queue.take(seat.index)
+                seat.shared.queue.wait(seat.index);
             });
-            match work {
+            match self.shared.queue.take() {
                 Work::Request(job) => {
                     self.shared.entered.fetch_add(1, Ordering::Relaxed);
                     answered = self.call(&mut app, job);

@@ -3,33 +3,17 @@
 use std::fs;
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Condvar, Mutex};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use ironhorn_unix::{Board, State, ToWorker};
+use ironhorn_unix::{BindOptions, Board, Listener, State, ToWorker};
 use ironhorn_worker::{Exchange, Left, Reply};
 
 use crate::client::{Client, End};
-use crate::harness::{Answer, Asked, Closes, Server, Setup, echo, head, ok};
+use crate::harness::{Answer, Asked, Closes, Door, Server, Setup, echo, head, ok};
 
 /// What no buffer of the kernel takes.
 const LARGE: usize = 32 << 20;
-
-/// A door that is shut until it is opened.
-#[derive(Clone, Default)]
-struct Door(Arc<(Mutex<bool>, Condvar)>);
-
-impl Door {
-    fn pass(&self) {
-        let (open, opened) = &*self.0;
-        drop(opened.wait_while(open.lock().unwrap(), |open| !*open).unwrap());
-    }
-
-    fn open(&self) {
-        *self.0.0.lock().unwrap() = true;
-        self.0.1.notify_all();
-    }
-}
 
 /// Waits at the door for `/wait`, and counts how many requests the app has been called for.
 fn doorkeeper(
@@ -166,7 +150,7 @@ fn a_stream_holds_its_thread_and_never_runs_ahead() {
 
 #[test]
 fn what_the_queue_has_no_room_for_is_not_read() {
-    let (door, calls) = (Door::default(), Arc::default());
+    let (door, calls) = (Door::shut(), Arc::default());
     let setup = Setup::new().options(|options| {
         options.queue = 1;
         options.health_path = Some("/health".to_owned());
@@ -211,7 +195,7 @@ fn what_the_queue_has_no_room_for_is_not_read() {
 fn who_waits_too_long_is_turned_away() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("access.log");
-    let (door, calls) = (Door::default(), Arc::default());
+    let (door, calls) = (Door::shut(), Arc::default());
     let setup = Setup::new().access_log("%(m)s %(U)s %(s)s", &path).options(|options| {
         options.queue = 2;
         options.queue_timeout = Some(Duration::from_millis(100));
@@ -249,7 +233,7 @@ fn who_waits_too_long_is_turned_away() {
 fn who_has_left_while_waiting_is_not_run() {
     let directory = tempfile::tempdir().unwrap();
     for setup in [Setup::new(), Setup::new().unix(directory.path())] {
-        let (door, calls) = (Door::default(), Arc::default());
+        let (door, calls) = (Door::shut(), Arc::default());
         let setup = setup.options(|options| options.queue = 3);
         let server = setup.start_pool(1, doorkeeper(&door, &calls));
         let mut first = hold(&server, &calls, "/wait");
@@ -285,7 +269,7 @@ fn who_sends_no_more_is_answered_if_a_thread_is_free() {
 #[test]
 fn what_waits_is_served_before_the_worker_leaves() {
     for order in [ToWorker::Stop, ToWorker::Retire, ToWorker::RetireLast] {
-        let (door, calls) = (Door::default(), Arc::default());
+        let (door, calls) = (Door::shut(), Arc::default());
         let setup = Setup::new().options(|options| options.queue = 2);
         let server = setup.start_pool(2, doorkeeper(&door, &calls));
         let running = [hold(&server, &calls, "/wait"), hold(&server, &calls, "/wait")];
@@ -310,7 +294,7 @@ fn what_waits_is_served_before_the_worker_leaves() {
 
 #[test]
 fn a_worker_that_quits_waits_for_no_thread() {
-    let (door, calls) = (Door::default(), Arc::default());
+    let (door, calls) = (Door::shut(), Arc::default());
     let server = Setup::new().start_pool(1, doorkeeper(&door, &calls));
     let running = hold(&server, &calls, "/wait");
     let mut waiting = server.connect();
@@ -339,7 +323,7 @@ fn a_thread_that_dies_ends_the_worker() {
 #[test]
 fn connections_go_to_a_sibling_that_has_a_free_thread() {
     let board = Board::new(2).unwrap();
-    let (door, calls) = (Door::default(), Arc::default());
+    let (door, calls) = (Door::shut(), Arc::default());
     let (busy, other) = Setup::pair(&board, |setup| setup.start_pool(1, doorkeeper(&door, &calls)));
     let mut held = busy.connect();
     held.get("/wait");
@@ -364,4 +348,58 @@ fn connections_go_to_a_sibling_that_has_a_free_thread() {
     drop((held, second, third));
     busy.stop();
     other.stop();
+}
+
+/// The kernel's queue is its successor's too; what it accepted would be lost with it.
+#[test]
+fn a_worker_that_cannot_run_anything_accepts_nothing_even_if_it_is_the_only_one() {
+    let board = Board::new(2).unwrap();
+    let address = "127.0.0.1:0".parse().unwrap();
+    let listener = Listener::bind(&address, &BindOptions::default()).unwrap();
+    let setup = Setup::new().sharing(&board, 1, &listener);
+    let interpreter = setup.interpreter.clone();
+    let server = setup.start_pool(2, echo);
+    let mut first = server.connect();
+    assert_eq!(first.get("/").response().text(), "/ ");
+    server.wait_until("it can run something", || board.slot(2).has_free_sibling());
+    interpreter.shuts();
+    first.get("/first");
+    server.wait_until("it sees that it can't", || !board.slot(2).has_free_sibling());
+    // More than there are threads: it is seen all the same.
+    let mut others = [(); 4].map(|()| {
+        let mut other = server.connect();
+        other.get("/other");
+        other
+    });
+    server.turns.time(5);
+    assert_eq!(server.slot.read().connections, 1);
+    interpreter.open();
+    assert_eq!(first.response().text(), "/first ");
+    for other in &mut others {
+        assert_eq!(other.response().text(), "/other ");
+    }
+    drop((first, others));
+    server.stop();
+}
+
+#[test]
+fn who_waits_too_long_for_the_interpreter_is_turned_away() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let setup =
+        Setup::new().options(|options| options.queue_timeout = Some(Duration::from_millis(100)));
+    let interpreter = setup.interpreter.clone();
+    let server = setup.start_pool(2, move |asked, exchange| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        echo(asked, exchange)
+    });
+    let mut client = server.connect();
+    assert_eq!(client.get("/").response().status, 200);
+    interpreter.shuts();
+    assert_eq!(client.get("/waits").response().status, 503);
+    interpreter.open();
+    assert_eq!(client.get("/").response().status, 200);
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+    drop(client);
+    server.stop();
 }

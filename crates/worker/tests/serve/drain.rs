@@ -82,6 +82,29 @@ fn a_retiring_worker_takes_the_connection_that_may_have_woken_it() {
 }
 
 #[test]
+fn a_retiring_worker_leaves_the_connection_that_came_after_the_order() {
+    if crate::THREADS != 0 {
+        return; // It is for a loop that stands still while the app runs.
+    }
+    let (meets, app) = meeting();
+    let server = Server::start(app);
+    let mut busy = server.connect();
+    // It is accepted and the queue was found empty: the next is news.
+    busy.get("/").response();
+    busy.get("/meeting");
+    server.wait_until("the app is called", || server.request() == "GET /meeting");
+    server.tell(ToWorker::Retire);
+    let mut late = server.connect();
+    late.get("/late");
+    meets.send(()).unwrap();
+    assert_eq!(busy.response().text(), "/meeting ");
+    // There is no sibling here, and so nobody's queue.
+    assert!(matches!(late.end(), End::Closed(rest) | End::Reset(rest) if rest.is_empty()));
+    drop(busy);
+    assert_eq!(server.left(), Left::Drained);
+}
+
+#[test]
 fn a_retiring_worker_does_not_wait_for_ever() {
     let short = Duration::from_millis(100);
     let server = Setup::new().options(|options| options.keepalive = short).start(echo);

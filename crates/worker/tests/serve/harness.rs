@@ -146,9 +146,39 @@ pub(crate) fn meeting() -> (mpsc::Sender<()>, impl FnMut(&Asked, &mut dyn Exchan
     (meets, app)
 }
 
+/// A door that is open or shut.
+#[derive(Clone, Default)]
+pub(crate) struct Door(Arc<(Mutex<bool>, Condvar)>);
+
+#[allow(dead_code, reason = "not for tests of a loop that runs the app")]
+impl Door {
+    /// One that is shut.
+    pub(crate) fn shut() -> Self {
+        let door = Self::default();
+        door.shuts();
+        door
+    }
+
+    /// Waits until it is open.
+    pub(crate) fn pass(&self) {
+        let (shut, opened) = &*self.0;
+        drop(opened.wait_while(shut.lock().unwrap(), |shut| *shut).unwrap());
+    }
+
+    pub(crate) fn open(&self) {
+        *self.0.0.lock().unwrap() = false;
+        self.0.1.notify_all();
+    }
+
+    pub(crate) fn shuts(&self) {
+        *self.0.0.lock().unwrap() = true;
+    }
+}
+
 struct App<F> {
     call: F,
     turns: Arc<Turns>,
+    interpreter: Door,
 }
 
 impl<F> Application for App<F>
@@ -195,6 +225,7 @@ where
 
     fn while_idle<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T {
         let result = wait();
+        self.interpreter.pass();
         self.turns.another();
         result
     }
@@ -316,6 +347,8 @@ pub(crate) struct Setup {
     examined: bool,
     /// What it has in common with others.
     shared: Option<(BoardSlot, Listener)>,
+    /// While this is shut, no thread that has let the interpreter go comes by it again.
+    pub(crate) interpreter: Door,
 }
 
 impl Setup {
@@ -351,6 +384,7 @@ impl Setup {
             signals: Vec::new(),
             examined: false,
             shared: None,
+            interpreter: Door::default(),
         }
     }
 
@@ -418,11 +452,15 @@ impl Setup {
     pub(crate) fn pair(board: &Board, start: impl Fn(Self) -> Server) -> (Server, Server) {
         let address = "127.0.0.1:0".parse().unwrap();
         let listener = Listener::bind(&address, &BindOptions::default()).unwrap();
-        let worker = |nr| {
-            let shared = Some((board.slot(nr), listener.try_clone().unwrap()));
-            start(Self { shared, ..Self::new() })
-        };
+        let worker = |nr| start(Self::new().sharing(board, nr, &listener));
         (worker(1), worker(2))
+    }
+
+    /// It is worker number `nr` of a server.
+    #[allow(dead_code, reason = "not for tests of a loop that runs the app")]
+    pub(crate) fn sharing(mut self, board: &Board, nr: usize, listener: &Listener) -> Self {
+        self.shared = Some((board.slot(nr), listener.try_clone().unwrap()));
+        self
     }
 
     /// Starts it with so many app threads.
@@ -442,11 +480,13 @@ impl Setup {
         let turns = Arc::new(Turns::default());
         let of_threads = Arc::clone(&turns);
         let app = Arc::new(app);
+        let interpreter = self.interpreter.clone();
         self.launch(listeners, locals, turns, true, move |context| {
             let mut main = Main(move |seat: Seat<Vec<u8>, Made>| {
                 let app = Arc::clone(&app);
                 let call = move |asked: &Asked, exchange: &mut dyn Exchange| app(asked, exchange);
-                seat.serve(App { call, turns: Arc::clone(&of_threads) });
+                let (turns, interpreter) = (Arc::clone(&of_threads), interpreter.clone());
+                seat.serve(App { call, turns, interpreter });
             });
             run_on_threads(context, &mut main)
         })
@@ -461,7 +501,7 @@ impl Setup {
         let turns = Arc::new(Turns::default());
         let counted = Arc::clone(&turns);
         if crate::THREADS == 0 {
-            let app = App { call: app, turns: counted };
+            let app = App { call: app, turns: counted, interpreter: self.interpreter.clone() };
             return self.launch(listeners, locals, turns, false, move |context| run(context, app));
         }
         self.options.threads = crate::THREADS;
@@ -473,7 +513,8 @@ impl Setup {
                     let mut app = app.lock().unwrap();
                     (*app)(asked, exchange)
                 };
-                seat.serve(App { call, turns: Arc::clone(&counted) });
+                let turns = Arc::clone(&counted);
+                seat.serve(App { call, turns, interpreter: Door::default() });
             });
             run_on_threads(context, &mut main)
         })
