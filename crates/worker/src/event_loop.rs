@@ -168,7 +168,6 @@ impl<'a, A: Runs> Loop<'a, A> {
         self.wait()?;
         let now = Monotonic::now();
         self.service.begin_turn(now);
-        self.forget_passed();
 
         // Those that join them in this turn wait for the next: others are to be polled first.
         let again = self.again.len();
@@ -203,6 +202,7 @@ impl<'a, A: Runs> Loop<'a, A> {
         } else {
             self.accept(woken);
         }
+        self.forget_passed();
         A::attend(self)?;
         // Not up to this moment: what has come since the poll isn't told of yet.
         if let Some(told) = self.told.until(now, count, EVENTS_A_TURN, polled) {
@@ -433,7 +433,7 @@ impl<'a, A: Runs> Loop<'a, A> {
     fn expire(&mut self, now: Monotonic) {
         while let Some((key, class)) = self.timers.expire(now) {
             if !self.reclaim(key) {
-                continue; // it is forgotten in the next turn
+                continue; // it will be forgotten
             }
             let connection = &mut self.connections[key].connection;
             let next = match class {
