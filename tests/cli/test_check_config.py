@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from harness import Stage, run_once
 from harness.server import listen
@@ -54,3 +56,33 @@ def test_check_config_of_a_port_in_use(stage: Stage) -> None:
     assert done.returncode == 0
     assert "note: " in done.stderr
     assert "in use" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "pattern"),
+    [
+        (["--proxy-allow-from=1.2.3.4"], "--proxy-allow-from: found .* proxy_protocol is off"),
+        (["--uwsgi-allow-from=1.2.3.4"], "--uwsgi-allow-from: found .* uwsgi protocol"),
+        (["--handshake-timeout=3"], "--handshake-timeout: found .* certfile"),
+    ],
+)
+def test_check_config_refuses_protection_that_is_not_there(
+    stage: Stage, args: list[str], pattern: str
+) -> None:
+    done = run_once(stage, "--check-config", "--bind=127.0.0.1:0", *args, "toolbox:app")
+    assert done.returncode == 2, done.stderr
+    assert re.search(pattern, done.stderr)
+    assert "valid" not in done.stdout
+
+
+def test_check_config_says_what_has_no_effect(stage: Stage) -> None:
+    done = run_once(stage, "--check-config", "--bind=127.0.0.1:0", "--queue=5", "toolbox:app")
+    assert done.returncode == 0, done.stderr
+    assert re.search('warning: --queue: found "5", no effect: with one thread', done.stderr)
+    assert "configuration is valid" in done.stdout
+
+
+def test_a_start_says_what_has_no_effect(stage: Stage) -> None:
+    server = stage.serve(queue=5)
+    server.allow_log("no effect")
+    server.log.wait_for_line('WARN .*queue: found "5", no effect: with one thread')

@@ -7,7 +7,8 @@ import hashlib
 from collections.abc import Callable
 
 import pytest
-from harness import Stage, Wire, request
+from harness import Stage, Wire, request, wait_until
+from harness.measure import memory
 
 from .watch import MEBI, Watch, wait_reset
 
@@ -108,6 +109,60 @@ def test_buffered_responses_that_nobody_reads(stage: Stage, crowd: Crowd) -> Non
     watch.assert_served(within=5)
     assert 100 * MEBI < watch.grown() < (30 * 8 + 16) * MEBI
     assert left - watch.before < 16 * MEBI
+
+
+def close(clients: list[Wire]) -> None:
+    """They leave."""
+    for client in clients:
+        client.close()
+
+
+def give_up(clients: list[Wire]) -> None:
+    """They stay until they are given up."""
+    for client in clients:
+        wait_reset(client)
+
+
+@pytest.mark.parametrize("over", [close, give_up])
+@pytest.mark.parametrize("meanwhile", ["/files/small", "/health", None])
+def test_what_dropped_clients_were_sent_is_freed_without_the_app(
+    stage: Stage, crowd: Crowd, over: Callable[[list[Wire]], None], meanwhile: str | None
+) -> None:
+    """The loop can't free what Python has made, and the threads that can have nothing to do."""
+    (stage.directory / "small").write_bytes(b"small")
+    server = stage.serve(
+        threads=4,
+        write_timeout=2 if over is give_up else 600,
+        static=f"/files={stage.directory}",
+        health_path="/health",
+    )
+    worker = server.worker()
+    assert server.get("/hello").status == 200
+    before = memory([worker])
+    clients = crowd(server, 30, receive_buffer=4096)
+    for client in clients:
+        client.get(f"/big?{8 * MEBI}").read_head()
+    assert memory([worker]) - before > 100 * MEBI
+    over(clients)
+
+    def is_freed() -> bool:
+        if meanwhile is not None:
+            assert server.get(meanwhile).status == 200
+        return memory([worker]) - before < 4 * MEBI
+
+    wait_until(is_freed, what="the memory is freed")
+
+
+def test_what_needs_no_sending_is_freed_without_the_app(stage: Stage, crowd: Crowd) -> None:
+    """Nor does the thread that has answered keep what it drops then, having nothing to do."""
+    server = stage.serve(threads=4)
+    worker = server.worker()
+    assert server.get("/hello").status == 200
+    before = memory([worker])
+    for client in crowd(server, 4):
+        client.send(request("HEAD", f"/big?{64 * MEBI}"))
+        assert client.read_response("HEAD").status == 200
+    wait_until(lambda: memory([worker]) - before < 4 * MEBI, what="the memory is freed")
 
 
 def test_streams_that_nobody_reads(stage: Stage, crowd: Crowd) -> None:

@@ -160,6 +160,29 @@ def test_a_request_cut_by_the_client_has_a_line(stage: Stage) -> None:
     server.output.wait_for_line("^/endless 200$")
 
 
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("target", ["/big?8000000", "/files/big"])
+def test_what_a_client_did_not_take_is_not_counted(stage: Stage, threads: int, target: str) -> None:
+    """Those who leave in the middle of an answer don't look as if they had it."""
+    (stage.directory / "big").write_bytes(b"f" * 8_000_000)
+    server = stage.serve(
+        threads=threads,
+        static=f"/files={stage.directory}",
+        access_logfile="-",
+        access_logformat="%(U)s %(s)s %(B)s",
+    )
+    with server.connect(receive_buffer=4096) as wire:
+        wire.get(target).read_head()
+    assert len(server.get(target).body) == 8_000_000
+    server.output.wait_for_line("", count=2)
+    path = target.partition("?")[0]
+    cut, whole = server.output.lines()
+    assert whole == f"{path} 200 8000000"
+    match = re.fullmatch(f"{path} 200 ([0-9]+)", cut)
+    assert match, cut
+    assert 4096 <= int(match[1]) < 8_000_000
+
+
 def test_a_killed_request_is_in_a_log(stage: Stage) -> None:
     """By its worker's line or the master's: nothing that was begun vanishes."""
     server = stage.serve(

@@ -28,6 +28,8 @@ class Wanted:
     """TLS, with server.crt and server.key of this directory; ca.pem is their authority."""
     idle: int = 0
     """So many connections are to be kept for minutes without a request."""
+    connections: int | None = None
+    """A worker is to hold so many at most."""
 
 
 class Lacking(Exception):
@@ -99,6 +101,7 @@ class Ironhorn(Adapter):
                 if wanted.idle
                 else []
             ),
+            *([f"--worker-connections={wanted.connections}"] if wanted.connections else []),
             "shop:app",
         ]
 

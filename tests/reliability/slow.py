@@ -19,7 +19,16 @@ from tls.certificates import Authority
 
 from .fault import Facts, Fault
 from .running import Running
-from .servers import Adapter, Granian, Gunicorn, Ironhorn, IronhornThreads, Uwsgi, Wanted
+from .servers import (
+    Adapter,
+    Granian,
+    Gunicorn,
+    Ironhorn,
+    IronhornThreads,
+    Lacking,
+    Uwsgi,
+    Wanted,
+)
 
 THREADS = {Ironhorn: 1, IronhornThreads: 8, Gunicorn: 8, Uwsgi: 8, Granian: 8}
 """The servers that are measured, and how many threads the one worker of each has."""
@@ -47,13 +56,23 @@ class Slow(Fault):
 
 
 def while_held(
-    name: str, title: str, count: int, begin: Callable[[Running], Wire], tls: bool = False
+    name: str,
+    title: str,
+    count: int,
+    begin: Callable[[Running], Wire],
+    tls: bool = False,
+    connections: int | None = None,
 ) -> Slow:
-    """So many of one kind of client are held."""
+    """So many of one kind of client are held, by a worker that has room for so many connections."""
 
     def make(adapter: Adapter, directory: Path) -> Facts:
+        if connections is not None and not isinstance(adapter, Ironhorn):
+            raise Lacking("Ironhorn only")
         wanted = Wanted(
-            workers=1, threads=THREADS[type(adapter)], tls=certify(directory) if tls else None
+            workers=1,
+            threads=THREADS[type(adapter)],
+            tls=certify(directory) if tls else None,
+            connections=connections,
         )
         with Running(adapter, directory, wanted) as running:
             return measured(running, count, begin)
@@ -211,9 +230,17 @@ SLOW = [
     while_held("half_heads_200", "200 half-sent heads", 200, half_head),
     while_held("half_heads_1000", "1,000 half-sent heads", 1000, half_head),
     while_held("half_bodies_200", "200 half-sent bodies", 200, half_body),
+    while_held("half_bodies_1000", "1,000 half-sent bodies", 1000, half_body),
     while_held("half_hellos_200", "200 half-sent TLS hellos", 200, half_hello, tls=True),
     while_held("half_hellos_1000", "1,000 half-sent TLS hellos", 1000, half_hello, tls=True),
     while_held("slow_readers_100", "100 slow readers of 4 MiB", 100, Reader),
+    while_held(
+        "slow_readers_at_the_limit",
+        "100 slow readers of 4 MiB, with `worker_connections` of 100",
+        100,
+        Reader,
+        connections=100,
+    ),
     while_held("silent_1000", "1,000 silent connections", 1000, silent),
     while_held("lingering_50", "50 clients that stay after `Connection: close`", 50, lingering),
 ]

@@ -42,6 +42,19 @@ def test_others_are_served_while_slow_clients_are_held(adapter: Adapter, tmp_pat
                 assert facts["held_at_the_end"] == FEW
 
 
+@EITHER
+def test_others_are_served_where_slow_clients_are_as_many_as_there_may_be(
+    adapter: Adapter, tmp_path: Path
+) -> None:
+    begins: list[Callable[[Running], Wire]] = [slow.half_body, slow.Reader]
+    threads = slow.THREADS[type(adapter)]
+    wanted = Wanted(workers=1, threads=threads, connections=FEW)
+    with Running(adapter, tmp_path, wanted) as running:
+        for begin in begins:
+            facts = slow.measured(running, FEW, begin, asked=5)
+            assert (facts["asked"], facts["failed"], facts["opened"]) == (5, 0, FEW)
+
+
 def test_others_are_served_while_handshakes_are_half_done(tmp_path: Path) -> None:
     wanted = Wanted(workers=1, tls=slow.certify(tmp_path))
     with Running(Ironhorn(BIN), tmp_path, wanted) as running:

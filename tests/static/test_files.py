@@ -64,6 +64,16 @@ def test_other_methods(server: Server, method: str) -> None:
         assert wire.get("/hello").read_response().body == b"hello\n"
 
 
+@pytest.mark.parametrize("fields", [(), ("Expect: 100-continue",)])
+def test_a_body_that_nobody_wants_is_not_asked_for(server: Server, fields: tuple[str, ...]) -> None:
+    for method, status in [("POST", 405), ("GET", 200)]:
+        with server.connect() as wire:
+            wire.send(request(method, "/static/site.css", "Content-Length: 5", *fields))
+            response = wire.read_response()
+            assert (response.status, response.interim, response.closes) == (status, [], True)
+            wire.wait_closed()
+
+
 def test_directories(server: Server) -> None:
     for query in ("", "?a=//b"):
         response = server.get(f"/static/docs{query}")

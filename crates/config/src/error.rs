@@ -74,6 +74,13 @@ pub enum Problem {
         /// What is allowed.
         expected: String,
     },
+    /// The value is allowed, and does nothing, for what others are.
+    NoEffect {
+        /// The value as given.
+        found: String,
+        /// What keeps it from having one, and what to do.
+        why: &'static str,
+    },
     /// The key is there twice.
     Duplicate {
         /// The line of the first one.
@@ -148,6 +155,7 @@ impl fmt::Display for Problem {
             }
             Problem::Unsupported => f.write_str("not supported in this version"),
             Problem::Value { found, expected } => write!(f, "found {found}, expected {expected}"),
+            Problem::NoEffect { found, why } => write!(f, "found {found}, no effect: {why}"),
             Problem::Duplicate { line } => write!(f, "given twice, first on line {line}"),
             Problem::MissingApp => f.write_str(
                 "no application to serve: name it on the command line, \

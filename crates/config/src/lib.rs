@@ -101,6 +101,11 @@ impl Resolved {
         self.values.get(key).map(|given| &given.origin)
     }
 
+    /// What of the settings has no effect, and does no harm by that, a line each when displayed.
+    pub fn warnings(&self) -> Vec<ConfigError> {
+        agreement::warnings(&self.settings, &self.values)
+    }
+
     /// Each setting's key with the origin of its value, in the order of the reference.
     pub fn origins(&self) -> impl Iterator<Item = (&'static str, &Origin)> {
         SETTINGS.iter().filter_map(|setting| Some((setting.key, self.origin(setting.key)?)))

@@ -162,7 +162,8 @@ settings! {
         /// Addresses, networks such as 10.0.0.0/8, or `*`: the proxies, which are
         /// believed what they say of a client. Others are cut off at once. Who comes by a
         /// unix socket is let in too, unless the list is empty; `unix` alone is for nobody
-        /// else. In one text several are separated by commas.
+        /// else. In one text several are separated by commas. It is refused where no address
+        /// speaks that protocol.
         uwsgi_allow_from: Vec<PeerPattern> = Many {
             kind: Peers,
             form: Form::List(&[',']),
@@ -237,6 +238,8 @@ settings! {
         }
 
         /// The oldest version of TLS that is spoken.
+        ///
+        /// It is refused without `certfile`.
         tls_min_version: TlsVersion = One(Choice(&[
             ("1.2", TlsVersion::V1_2),
             ("1.3", TlsVersion::V1_3),
@@ -259,6 +262,8 @@ settings! {
         }
 
         /// How long a client may take for the TLS handshake.
+        ///
+        /// It is refused without `certfile`.
         handshake_timeout: Duration = One(Seconds::up_to(DAY)) => {
             value: "SECONDS",
             default: &["10"],
@@ -289,7 +294,7 @@ settings! {
         /// How many complete requests wait in a worker for one of its `threads`.
         ///
         /// Beyond that it reads no further ones. Without a number, four for each thread.
-        /// With one thread nothing waits there, but in the kernel.
+        /// With one thread nothing waits there, but in the kernel: it has no effect then.
         queue: Option<usize> = Optional(Whole { min: 1, max: 65_536 }) => {
             value: "NUMBER",
         }
@@ -297,9 +302,10 @@ settings! {
         /// How many connections a worker holds at most.
         ///
         /// For a new one beyond that it closes the one that has been idle for longest, or
-        /// has been in its TLS handshake or sending its head for longest. If all are
-        /// busy, new ones wait for another worker or in the kernel's queue, and the log
-        /// says so.
+        /// has been in its TLS handshake or sending its head for longest. If there is none,
+        /// and no other worker has room, it closes the slowest of those that send a body or
+        /// take a response, and the log says so. If all are the app's, new ones wait for
+        /// another worker or in the kernel's queue.
         worker_connections: usize = One(Whole { min: 1, max: 1_000_000 }) => {
             value: "NUMBER",
             default: &["1000"],
@@ -618,7 +624,7 @@ settings! {
 
         /// The peers whose connections begin with that header; repeatable.
         ///
-        /// Written as `forwarded_allow_ips`.
+        /// Written as `forwarded_allow_ips`. It is refused without `proxy_protocol`.
         proxy_allow_from: Vec<PeerPattern> = Many {
             kind: Peers,
             form: Form::List(&[',']),

@@ -97,3 +97,26 @@ fn a_file_that_cannot_be_run_says_why() {
     let without = Start::new(None, &[], &["shop", "-c", "file:conf"]);
     assert_eq!(without.errors(), "conf: cannot read: it is Python, which cannot be run here");
 }
+
+/// Gunicorn takes them, so what is in the file for it is no reason not to start.
+#[test]
+fn what_has_no_effect_is_a_warning() {
+    let answer = vec![
+        imported("app", &["shop"], "wsgi_app"),
+        imported("proxy_allow_from", &["1.2.3.4"], "proxy_allow_ips"),
+        imported("uwsgi_allow_from", &["1.2.3.4"], "uwsgi_allow_ips"),
+        imported("tls_min_version", &["1.3"], "ssl_version"),
+    ];
+    let (start, _) = start(None, &["-c", "conf.py"], Ok(answer));
+    let warnings = start.resolved().warnings();
+    let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    let begins = [
+        "gunicorn.conf.py: uwsgi_allow_ips: found \"1.2.3.4\", no effect: ",
+        "gunicorn.conf.py: ssl_version: found \"1.3\", no effect: ",
+        "gunicorn.conf.py: proxy_allow_ips: found \"1.2.3.4\", no effect: ",
+    ];
+    assert_eq!(warnings.len(), begins.len(), "{warnings:?}");
+    for (warning, begin) in warnings.iter().zip(begins) {
+        assert!(warning.starts_with(begin), "{warning}");
+    }
+}

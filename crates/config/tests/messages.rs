@@ -434,3 +434,104 @@ fn apps_under_prefixes() {
         "--mount: an application is mounted at /, and app names one for the same place (command line)",
     );
 }
+
+#[test]
+fn value_without_effect_that_somebody_may_rely_on() {
+    let proxies =
+        r#"found "1.2.3.4", no effect: proxy_protocol is off; set that, or leave this out"#;
+    yaml("proxy_allow_from: 1.2.3.4\n", &format!("ironhorn.yaml:2: proxy_allow_from: {proxies}"));
+    args(&["--proxy-allow-from", "1.2.3.4"], &format!("--proxy-allow-from: {proxies}"));
+    let variable = "IRONHORN_PROXY_ALLOW_FROM";
+    environment(variable, "1.2.3.4", &format!("{variable}: {proxies}"));
+    yaml(
+        "bind: [http://a:1, 'unix:x']\nuwsgi_allow_from: [10.0.0.1, 10.0.0.2]\n",
+        "ironhorn.yaml:3: uwsgi_allow_from: found \"10.0.0.1,10.0.0.2\", no effect: no address speaks \
+         the uwsgi protocol; set protocol, or begin one of bind with uwsgi://, or leave this out",
+    );
+    args(
+        &["--handshake-timeout", "3", "--tls-min-version=1.3"],
+        "--tls-min-version: found \"1.3\", no effect: there is no TLS without certfile; set that, or \
+         leave this out\n\
+         --handshake-timeout: found \"3\", no effect: there is no TLS without certfile; set that, or \
+         leave this out",
+    );
+    for effective in [
+        "proxy_allow_from: []\nuwsgi_allow_from: []\n",
+        "proxy_allow_from: 1.2.3.4\nproxy_protocol: v1\n",
+        "uwsgi_allow_from: 1.2.3.4\nprotocol: uwsgi\n",
+        "uwsgi_allow_from: 1.2.3.4\nbind: [a:1, 'uwsgi://b:2']\n",
+        "tls_min_version: 1.3\nhandshake_timeout: 3\ncertfile: x\n",
+    ] {
+        assert_eq!(warnings(effective), "", "{effective}");
+    }
+}
+
+/// What is to be said of settings that are right.
+#[track_caller]
+fn warnings(text: &str) -> String {
+    let text = format!("app: shop\n{text}");
+    let warnings = Start::new(Some(&text), &[], &[]).resolved().warnings();
+    warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn value_without_effect_that_does_no_harm() {
+    let leave = "set that, or leave this out";
+    let files = format!("no files are served without static; {leave}");
+    let nobody = "forwarded_allow_ips is empty; name the proxies there, or leave this out";
+    for (line, needs, why) in [
+        (
+            "queue: 5",
+            "threads: 2",
+            "with one thread requests wait in the kernel; raise threads, or leave this out",
+        ),
+        (
+            "max_requests_jitter: 5",
+            "max_requests: 9",
+            &format!("there is no max_requests; {leave}"),
+        ),
+        ("static_index: a", "static: {/: x}", &files),
+        ("static_cache: [a=b]", "static: {/: x}", &files),
+        ("static_symlinks: never", "static: {/: x}", &files),
+        ("static_fallthrough: true", "static: {/: x}", &files),
+        ("initgroups: true", "user: x", &format!("there is no user; {leave}")),
+        (
+            "reload_extra_files: x",
+            "reload: true",
+            &format!("nothing is watched without reload; {leave}"),
+        ),
+        (
+            "access_logformat: json",
+            "access_logfile: x",
+            &format!("there is no access log without access_logfile; {leave}"),
+        ),
+    ] {
+        let (key, value) = line.split_once(": ").unwrap();
+        let found = value.trim_matches(['[', ']']);
+        let expected = format!("ironhorn.yaml:2: {key}: found {found:?}, no effect: {why}");
+        assert_eq!(warnings(&format!("{line}\n")), expected);
+        assert_eq!(warnings(&format!("{line}\n{needs}\n")), "");
+    }
+    assert_eq!(
+        warnings("forwarded_for: on\nforwarded_host: on\nforwarded_allow_ips: []\n"),
+        format!(
+            "ironhorn.yaml:2: forwarded_for: found \"on\", no effect: {nobody}\n\
+             ironhorn.yaml:3: forwarded_host: found \"on\", no effect: {nobody}"
+        )
+    );
+    assert_eq!(
+        warnings("protocol: uwsgi\nbind: http://a:1\n"),
+        "ironhorn.yaml:2: protocol: found \"uwsgi\", no effect: every address of bind says by itself \
+         what is spoken there; leave this out"
+    );
+    assert_eq!(warnings("forwarded_for: on\nforwarded_host: on\nprotocol: uwsgi\n"), "");
+}
+
+/// Nobody relies on a default, also where it is written down: `--print-config` does that.
+#[test]
+fn default_without_effect() {
+    let resolved = Start::new(None, &[], &["shop"]).resolved();
+    let printed = ironhorn_config::print_config(&resolved);
+    let again = ironhorn_config::resolve_text(&printed, "printed").unwrap();
+    assert_eq!(again.warnings(), []);
+}

@@ -265,20 +265,27 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// The phrase that RFC 9110 §15 and RFC 6585 give a status that this server itself answers with;
-/// empty for others.
+/// The phrase that RFC 9110 §15, RFC 6585 and RFC 4918 give a status that this server itself
+/// answers with; empty for others.
 pub fn reason_phrase(status: u16) -> &'static str {
     match status {
         100 => "Continue",
         103 => "Early Hints",
         200 => "OK",
+        206 => "Partial Content",
+        301 => "Moved Permanently",
+        304 => "Not Modified",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        406 => "Not Acceptable",
         408 => "Request Timeout",
+        412 => "Precondition Failed",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        416 => "Range Not Satisfiable",
         417 => "Expectation Failed",
         421 => "Misdirected Request",
         429 => "Too Many Requests",
@@ -289,6 +296,23 @@ pub fn reason_phrase(status: u16) -> &'static str {
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
+        507 => "Insufficient Storage",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_of_the_servers_own_has_a_phrase() {
+        let statuses = [
+            100, 103, 200, 206, 301, 304, 308, 400, 403, 404, 405, 406, 408, 412, 413, 414, 416,
+            417, 431, 500, 501, 503, 504, 505, 507,
+        ];
+        for status in statuses {
+            assert!(!reason_phrase(status).is_empty(), "{status}");
+        }
     }
 }

@@ -47,8 +47,9 @@ impl<'py> Apps<'py> {
         // What will be PATH_INFO if it isn't for a mount.
         let mut scratch = std::mem::take(&mut self.scratch);
         let path = request.forwarded.path.unwrap_or(request.head.path());
-        let chosen = match request.sender.variables.get("PATH_INFO") {
-            Some(path) => self.choose(path),
+        let variables = &request.sender.variables;
+        let chosen = match variables.get("PATH_INFO") {
+            Some(path) => self.choose_below(variables.get("SCRIPT_NAME").unwrap_or_default(), path),
             None => self.choose(percent_decode(path, &mut scratch).unwrap_or(path)),
         };
         self.scratch = scratch;
@@ -58,21 +59,32 @@ impl<'py> Apps<'py> {
     /// Which app answers a decoded path.
     fn choose(&self, path: &[u8]) -> Option<Chosen> {
         let mounted = self.mounted.iter().position(|(mount, _)| mount.has(path));
-        mounted.map(Chosen::Mounted).or(self.root.is_some().then_some(Chosen::Root))
+        let chosen = mounted.map(|nr| Chosen::Mounted { nr, named: 0 });
+        chosen.or(self.root.is_some().then_some(Chosen::Root))
+    }
+
+    /// Which app answers a decoded path, of which a proxy has put the start into SCRIPT_NAME. It may
+    /// mean by that where the app is mounted, as in uWSGI, or where the whole server is.
+    fn choose_below(&self, script_name: &[u8], path_info: &[u8]) -> Option<Chosen> {
+        let is_named = |(mount, _): &(Mount<'_>, _)| mount.continues(script_name, path_info);
+        match self.mounted.iter().position(is_named) {
+            Some(nr) => Some(Chosen::Mounted { nr, named: script_name.len() }),
+            None => self.choose(path_info),
+        }
     }
 
     pub(crate) fn app(&self, chosen: Chosen) -> &Bound<'py, PyAny> {
         match chosen {
             Chosen::Root => self.root.as_ref().expect("invariant: chosen only if it is there"),
-            Chosen::Mounted(nr) => &self.mounted[nr].1,
+            Chosen::Mounted { nr, .. } => &self.mounted[nr].1,
         }
     }
 
-    /// Where the app is mounted, if not at `/`.
-    pub(crate) fn mount(&self, chosen: Chosen) -> Option<&Mount<'py>> {
+    /// What of PATH_INFO is to go to SCRIPT_NAME, if anything is.
+    pub(crate) fn shifted(&self, chosen: Chosen) -> PyResult<Option<Bound<'py, PyString>>> {
         match chosen {
-            Chosen::Root => None,
-            Chosen::Mounted(nr) => Some(&self.mounted[nr].0),
+            Chosen::Root => Ok(None),
+            Chosen::Mounted { nr, named } => self.mounted[nr].0.shifted(named).map(Some),
         }
     }
 }
@@ -82,8 +94,12 @@ impl<'py> Apps<'py> {
 pub(crate) enum Chosen {
     /// The one that answers all paths that no other does.
     Root,
-    /// By its place in the order of prefixes.
-    Mounted(usize),
+    Mounted {
+        /// Its place in the order of prefixes.
+        nr: usize,
+        /// How much of its prefix is in SCRIPT_NAME already, in bytes.
+        named: usize,
+    },
 }
 
 impl<'py> From<Bound<'py, PyAny>> for Apps<'py> {
@@ -99,9 +115,23 @@ impl<'py> Mount<'py> {
         matches!(path.strip_prefix(&self.prefix[..]), Some([] | [b'/', ..]))
     }
 
-    /// `SCRIPT_NAME`
-    pub(crate) fn script_name(&self) -> &Bound<'py, PyString> {
-        &self.script_name
+    /// Whether the app's prefix is SCRIPT_NAME, or begins with it and goes on in PATH_INFO.
+    fn continues(&self, script_name: &[u8], path_info: &[u8]) -> bool {
+        match self.prefix.strip_prefix(script_name) {
+            Some([]) => true,
+            Some(rest @ [b'/', ..]) => {
+                matches!(path_info.strip_prefix(rest), Some([] | [b'/', ..]))
+            }
+            _ => false,
+        }
+    }
+
+    /// What SCRIPT_NAME lacks of the prefix if it has the first `named` bytes.
+    fn shifted(&self, named: usize) -> PyResult<Bound<'py, PyString>> {
+        match named {
+            0 => Ok(self.script_name.clone()),
+            _ => latin1(self.script_name.py(), &self.prefix[named..]),
+        }
     }
 }
 
@@ -126,10 +156,13 @@ mod tests {
                 let decoded =
                     percent_decode(path.as_bytes(), &mut scratch).unwrap_or(path.as_bytes());
                 let chosen = apps.choose(decoded).unwrap();
-                let (app, mount) = (apps.app(chosen), apps.mount(chosen));
-                let prefix: &[u8] = mount.map_or(b"", |mount| &mount.prefix);
+                let (app, name) = (apps.app(chosen), apps.shifted(chosen).unwrap());
+                let prefix: &[u8] = match chosen {
+                    Chosen::Root => b"",
+                    Chosen::Mounted { nr, .. } => &apps.mounted[nr].0.prefix,
+                };
                 let rest = decoded.strip_prefix(prefix).unwrap();
-                let name = mount.map_or_else(String::new, |mount| mount.script_name().to_string());
+                let name = name.map_or_else(String::new, |name| name.to_string());
                 format!("{app} {name:?} {:?}", String::from_utf8_lossy(rest))
             };
             for (path, expected) in [
@@ -148,6 +181,33 @@ mod tests {
                 ("/%C3%A9%20x/y", "é \"/Ã© x\" \"/y\""),
             ] {
                 assert_eq!(found(path), expected, "{path}");
+            }
+            let below = |script_name: &str, path_info: &str| {
+                let chosen = apps.choose_below(script_name.as_bytes(), path_info.as_bytes());
+                let shifted = apps.shifted(chosen.unwrap()).unwrap();
+                let shifted = shifted.map_or_else(String::new, |name| name.to_string());
+                format!("{} {shifted:?}", apps.app(chosen.unwrap()))
+            };
+            for (script_name, path_info, expected) in [
+                ("", "/a/x", r#"a "/a""#),
+                ("", "/x", r#"root """#),
+                // It names the app.
+                ("/a", "/x", r#"a """#),
+                ("/a", "", r#"a """#),
+                ("/a", "/a/x", r#"a """#),
+                ("/a/b", "/x", r#"ab """#),
+                ("/a", "/b/x", r#"ab "/b""#),
+                ("/a", "/b", r#"ab "/b""#),
+                ("/a", "/bc", r#"a """#),
+                ("/é x", "/x", r#"é """#),
+                // It names where the server is.
+                ("/shop", "/a/x", r#"a "/a""#),
+                ("/shop", "/x", r#"root """#),
+                ("/a/c", "/x", r#"root """#),
+                ("/ab", "/x", r#"root """#),
+                ("/", "/a/x", r#"a "/a""#),
+            ] {
+                assert_eq!(below(script_name, path_info), expected, "{script_name} {path_info}");
             }
             let apps = loaded(&[("/a", "a")]);
             assert!(apps.choose(b"/").is_none() && apps.choose(b"/ab").is_none());

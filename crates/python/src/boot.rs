@@ -332,6 +332,7 @@ fn worker_options(settings: &Settings) -> Options {
         },
         server: "ironhorn".to_owned(),
         heartbeat: heartbeat(settings.timeout),
+        expires: settings.timeout.is_some(),
         max_requests: settings.max_requests.map(|least| drawn(least, settings.max_requests_jitter)),
         threads: settings.threads,
         queue: settings.queue.unwrap_or(settings.threads * QUEUE_A_THREAD),

@@ -30,7 +30,6 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use crate::apps::Mount;
 use crate::ffi::latin1;
 use names::Names;
 pub(crate) use template::Constants;
@@ -113,13 +112,13 @@ impl<'py> Environs<'py> {
     }
 
     /// Makes the environ of one request; `content_length` is what was received of its body.
-    /// `mount` is where its app is mounted; the template is of one that answers all paths.
+    /// `shifted` is what goes from PATH_INFO to SCRIPT_NAME since its app is mounted there.
     /// `wsgi.input` is the empty one and `wsgi.early_hints` isn't there yet.
     pub(crate) fn build(
         &mut self,
         request: &Request<'_>,
         content_length: u64,
-        mount: Option<&Mount<'py>>,
+        shifted: Option<&Bound<'py, PyString>>,
     ) -> Result<Bound<'py, PyDict>, EnvironError> {
         let py = self.py;
         let head = request.head;
@@ -170,8 +169,8 @@ impl<'py> Environs<'py> {
             let host = self.names.known(known::HOST);
             forwarded::set(&environ, forwarded, request.sender.secure, host, &mut self.scratch)?;
         }
-        if let Some(mount) = mount {
-            enter(&environ, mount)?;
+        if let Some(shifted) = shifted {
+            shift(&environ, shifted)?;
         }
         Ok(environ)
     }
@@ -291,15 +290,15 @@ fn set_tls(environ: &Bound<'_, PyDict>, tls: &TlsFacts) -> PyResult<()> {
     environ.set_item(intern!(py, "SSL_CLIENT_CERT"), latin1(py, client.pem.as_bytes())?)
 }
 
-/// Moves where an app is mounted from PATH_INFO to SCRIPT_NAME, behind what a proxy has put there.
-fn enter(environ: &Bound<'_, PyDict>, mount: &Mount<'_>) -> PyResult<()> {
+/// Moves the start of PATH_INFO to SCRIPT_NAME, behind what a proxy has put there.
+fn shift(environ: &Bound<'_, PyDict>, shifted: &Bound<'_, PyString>) -> PyResult<()> {
     let py = environ.py();
     let (script_name, path_info) = (intern!(py, "SCRIPT_NAME"), intern!(py, "PATH_INFO"));
     if let Some(before) = environ.get_item(script_name)? {
-        environ.set_item(script_name, before.add(mount.script_name())?)?;
+        environ.set_item(script_name, before.add(shifted)?)?;
     }
     if let Some(path) = environ.get_item(path_info)? {
-        let rest = path.call_method1(intern!(py, "removeprefix"), (mount.script_name(),))?;
+        let rest = path.call_method1(intern!(py, "removeprefix"), (shifted,))?;
         environ.set_item(path_info, rest)?;
     }
     Ok(())

@@ -118,7 +118,8 @@ impl<'py> Gateway<'py> {
             Body::Memory(content) => content.len() as u64,
             Body::File { length, .. } => *length,
         };
-        let environ = self.environs.build(request, content_length, self.apps.mount(chosen))?;
+        let shifted = self.apps.shifted(chosen)?;
+        let environ = self.environs.build(request, content_length, shifted.as_ref())?;
         let spooled = match self.inputs.open(py, body)? {
             Input::Empty => None,
             Input::Memory(input) => {

@@ -576,7 +576,8 @@ impl Launch {
                 "loading the hooks has started threads in the master: they don't run, and no worker has them");
         }
         let lines = conf.iter().flat_map(|conf| conf.lines(resolved));
-        let warnings = warnings.into_iter().map(|line| (Level::Warn, line));
+        let ineffective = resolved.warnings().into_iter().map(|warning| warning.to_string());
+        let warnings = warnings.into_iter().chain(ineffective).map(|line| (Level::Warn, line));
         let mut said = self.said.borrow_mut();
         for (level, line) in lines.chain(warnings) {
             if !said.contains(&line) {

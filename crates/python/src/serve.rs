@@ -70,7 +70,9 @@ fn run(py: Python<'_>, launch: Launch, resolved: &Resolved) -> i32 {
         Err(problem) => return fail(USAGE, &tls::blame(resolved, &problem)),
     };
     if resolved.invocation.check_config {
-        for warning in tls.iter().flat_map(|tls| &tls.warnings) {
+        let ineffective = resolved.warnings().into_iter().map(|warning| warning.to_string());
+        let of_tls = tls.iter().flat_map(|tls| tls.warnings.iter().cloned());
+        for warning in ineffective.chain(of_tls) {
             fail(ExitCode::OK, &format!("warning: {warning}"));
         }
         return check::run(py, &launch, resolved, identity.as_ref());

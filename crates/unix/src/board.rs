@@ -341,6 +341,18 @@ impl BoardSlot {
         Monotonic::from_nanos(self.memory().heartbeat.load(Relaxed))
     }
 
+    /// Whether another worker takes connections, has fewer of them than so many, and gets to take one:
+    /// it isn't busy, or not with all its threads, or it has shown within `moment` that it lives.
+    pub fn has_sibling_with_room(&self, most: usize, now: Monotonic, moment: Duration) -> bool {
+        self.siblings().any(|sibling| {
+            let slot = sibling.memory();
+            (slot.connections.load(Relaxed) as usize) < most
+                && (!sibling.is_busy()
+                    || slot.free.load(Relaxed) > 0
+                    || now.since(Monotonic::from_nanos(slot.heartbeat.load(Relaxed))) < moment)
+        })
+    }
+
     /// The threads of its lanes that have said so, as [`BoardLane::set_thread`] has it.
     pub fn threads(&self) -> impl Iterator<Item = (usize, u64)> {
         let threads = self.used().iter().map(LaneMemory::thread).enumerate();
@@ -540,6 +552,7 @@ mod tests {
     fn a_sibling_is_free_while_it_serves_and_says_so() {
         let board = Board::new(2).unwrap();
         let (one, other) = (board.slot(1), board.slot(2));
+        let at = Monotonic::from_nanos;
         one.set_state(State::Ready);
         one.set_free_threads(3);
         assert!(!one.has_free_sibling() && !one.has_sibling(), "it is none of its own");
@@ -549,6 +562,18 @@ mod tests {
         assert!(one.has_free_sibling() && other.has_free_sibling());
         other.set_free_threads(0);
         assert!(!one.has_free_sibling() && one.has_sibling());
+        other.set_connections(4);
+        other.beat(at(7));
+        let moment = Duration::from_nanos(3);
+        let has_room = |most, now| one.has_sibling_with_room(most, at(now), moment);
+        assert!(!has_room(4, 7), "it is full");
+        assert!(has_room(5, 10));
+        other.lane(0).begin_request(b"GET", b"/", at(7));
+        assert!(has_room(5, 9));
+        assert!(!has_room(5, 10), "it may stand still");
+        other.set_free_threads(1);
+        assert!(has_room(5, 10));
+        other.set_free_threads(0);
         other.lane(1).end_request();
         one.lane(0).end_request();
         assert_eq!(one.answered_by_siblings(), 1);

@@ -7,8 +7,8 @@
 //!
 //! The app may run in several threads, each with a [lane](crate::BoardLane) of its own; one handler
 //! looks after all of them, in whichever thread the kernel runs it. A client gets one answer: the
-//! app's, if its first byte is [claimed](claim_response) before, else the handler's; or the loop's,
-//! where the connection is one that takes more than a system call to speak to.
+//! app's, if its first byte is [claimed](claim_response) before, else the handler's; or another
+//! thread's, where the connection is one that takes more than a system call to speak to.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -72,10 +72,10 @@ pub enum Answer {
         /// Whether the answer has no body.
         is_head: bool,
     },
-    /// The handler takes the response away from the app, and the loop answers ([`Expiries`]): for
-    /// a connection that is encrypted. Nobody does before the app returns if that keeps the loop.
-    ByLoop {
-        /// What the loop knows the connection by, of 31 bits.
+    /// The handler takes the response away from the app, and another thread answers
+    /// ([`Expiries`]): for a connection that is encrypted.
+    ByThread {
+        /// What that thread knows the connection by, of 31 bits.
         token: u32,
     },
 }
@@ -126,8 +126,8 @@ pub fn open_request(lane: usize, answer: Answer) {
 }
 
 /// Asks for the right to answer, before the first byte of the response leaves. False: the client
-/// was told 504, or is being told by the loop. The app's side may send nothing any more, and the
-/// connection is to be closed when the answer is out.
+/// was told 504, or is being told by another thread. The app's side may send nothing any more, and
+/// the connection is to be closed when the answer is out.
 ///
 /// To be asked as often as one likes; the answer stays the same until [`close_request`].
 #[must_use = "a client that was told 504 must not be sent anything else"]
@@ -166,21 +166,21 @@ extern "C" fn on_examine(
 impl Examinee {
     /// Does all that was asked, and says so.
     fn conclude(&self, asked: u32) {
-        let left_to_loop = self.expire();
+        let left_to_thread = self.expire();
         self.slot.set_examined(asked);
-        // The loop says it when it has told them, if there is one that hears of it.
-        if !(left_to_loop && expiries::wake()) {
+        // The thread says it when it has told them, if there is one that hears of it.
+        if !(left_to_thread && expiries::wake()) {
             // A master that doesn't listen has waited long enough.
             let _ = self.channel.send(ToMaster::Examined);
         }
     }
 
     /// Tells the clients of those requests that are to be expired and have no response yet. True:
-    /// some are left to the loop.
+    /// some are left to another thread.
     fn expire(&self) -> bool {
         let ending = self.slot.is_ending();
-        // Only the loop knows of requests that were not begun.
-        let mut left_to_loop = ending;
+        // Of requests that were not begun the handler doesn't know.
+        let mut left_to_thread = ending;
         for (request, lane) in REQUESTS.iter().zip(self.slot.used()) {
             // In this order: if it is another request by the time that the board has been asked,
             // then it is not the open one any more.
@@ -193,10 +193,10 @@ impl Examinee {
                     tell(connection, is_head);
                     lane.set_expired();
                 }
-                Answer::ByLoop { .. } => left_to_loop = true,
+                Answer::ByThread { .. } => left_to_thread = true,
             });
         }
-        left_to_loop
+        left_to_thread
     }
 }
 

@@ -87,7 +87,7 @@ pub use socket::{
 };
 pub use stack_file::StackFile;
 pub use stdio::{is_in_foreground, redirect_output};
-pub use thread::{block_signals, current_thread, name_thread};
+pub use thread::{current_thread, name_thread};
 pub use title::set_process_title;
 pub use upgrade::{Program, parent, set_close_on_exec};
 pub use watch::{Change, Watch};

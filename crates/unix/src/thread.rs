@@ -4,7 +4,6 @@ use std::ffi::CString;
 
 use nix::sys::prctl;
 use nix::sys::pthread::pthread_self;
-use nix::sys::signal::SigSet;
 
 /// Names the calling thread, for ps(1) and the like. The kernel keeps 15 bytes.
 pub fn name_thread(name: &str) {
@@ -12,12 +11,6 @@ pub fn name_thread(name: &str) {
     if let Ok(name) = CString::new(name) {
         let _ = prctl::set_name(&name);
     }
-}
-
-/// Leaves the process's signals to its other threads.
-pub fn block_signals() {
-    // All signals are a valid set (pthread_sigmask(3)), so this can't fail.
-    let _ = SigSet::all().thread_block();
 }
 
 /// The calling thread's number, as faulthandler has it (pthread_self(3)).

@@ -158,6 +158,7 @@ impl Acceptor {
                 }
                 Accepted::Client(Client {
                     sender: Sender::new(peer, stream.is_tls()),
+                    path: None,
                     stream: Arc::new(stream),
                     protocol: protocol.clone(),
                     key: 0,

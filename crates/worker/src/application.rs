@@ -211,6 +211,17 @@ impl<C, S> Reply<C, S> {
     }
 }
 
+impl<C: AsRef<[u8]>, S> Reply<C, S> {
+    /// How many bytes of the app's chunks are in it.
+    pub(crate) fn length(&self) -> usize {
+        match self {
+            Self::Complete(chunks) => chunks.length(),
+            Self::Stream { first, .. } => first.as_ref().map_or(0, |chunk| chunk.as_ref().len()),
+            Self::File { .. } | Self::Failed => 0,
+        }
+    }
+}
+
 /// The chunks of a body that is known as a whole.
 #[derive(Debug)]
 pub enum Chunks<C> {
@@ -220,6 +231,17 @@ pub enum Chunks<C> {
     One(C),
     /// In order.
     Many(Vec<C>),
+}
+
+impl<C: AsRef<[u8]>> Chunks<C> {
+    /// How many bytes they are.
+    pub(crate) fn length(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::One(chunk) => chunk.as_ref().len(),
+            Self::Many(chunks) => chunks.iter().map(|chunk| chunk.as_ref().len()).sum(),
+        }
+    }
 }
 
 /// The rest of a body that the app makes as it goes.

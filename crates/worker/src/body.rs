@@ -12,6 +12,7 @@ use ironhorn_http::{BodyEvent, BodyLength, Connection as Http, Limits, Refusal};
 use ironhorn_unix::Monotonic;
 
 use crate::application::Body;
+use crate::pace::Pace;
 
 /// Bodies up to this many bytes stay in memory,
 const MEMORY_LIMIT: usize = 1 << 20;
@@ -33,6 +34,13 @@ pub(crate) struct Upload {
     /// When the head was whole.
     pub(crate) began: Monotonic,
     pub(crate) spool: Spool,
+}
+
+impl Upload {
+    /// How its client has been sending it.
+    pub(crate) fn pace(&self, now: Monotonic) -> Pace {
+        Pace { bytes: self.spool.length(), elapsed: now.since(self.began) }
+    }
 }
 
 /// Why a body can't be taken.

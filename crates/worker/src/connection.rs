@@ -20,8 +20,9 @@ use ironhorn_unix::{Answer, Monotonic};
 use mio::Token;
 
 use crate::Protocol;
-use crate::application::Sender;
+use crate::application::{Sender, Stream};
 use crate::body::Upload;
+use crate::pace::Pace;
 use crate::response::Response;
 use crate::timers::Timeout;
 use crate::transport::Transport;
@@ -32,6 +33,8 @@ pub(crate) struct Client {
     pub(crate) stream: Arc<Transport>,
     /// What is known of its requests before they come.
     pub(crate) sender: Sender,
+    /// The path that it asks for by uwsgi, decoded, if it says another than the target's.
+    pub(crate) path: Option<Box<[u8]>>,
     /// What it is to speak.
     pub(crate) protocol: Protocol,
     /// Where the loop holds its connection.
@@ -48,7 +51,7 @@ impl Client {
         match self.stream.direct() {
             Some(connection) => Answer::Direct { connection, is_head },
             // A signal handler can't encrypt.
-            None => Answer::ByLoop { token: self.key << 1 | u32::from(is_head) },
+            None => Answer::ByThread { token: self.key << 1 | u32::from(is_head) },
         }
     }
 
@@ -182,5 +185,16 @@ impl<C, S> Connection<C, S> {
         self.phase = Phase::Head;
         self.served = true;
         self.restart_timer = true;
+    }
+}
+
+impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Connection<C, S> {
+    /// How its client has been sending the body, or taking the response, that is under way.
+    pub(crate) fn pace(&self, now: Monotonic) -> Option<Pace> {
+        match &self.phase {
+            Phase::Body(upload) => Some(upload.pace(now)),
+            Phase::Responding(suspended) => Some(suspended.response.pace(now)),
+            _ => None,
+        }
     }
 }

@@ -15,10 +15,12 @@ use slab::Slab;
 use crate::acceptor::{Accepted, Acceptor, Woken};
 use crate::connection::Client;
 use crate::drain::Drain;
+use crate::expiry_thread::ExpiryThread;
 use crate::room::Room;
 use crate::runs::Runs;
 use crate::serve::{ConnectionOf, Next, Service};
 use crate::standin::StandIn;
+use crate::slowest::Slowest;
 use crate::timers::{Timeout, Timers, Told};
 use crate::{Context, Left};
 
@@ -79,6 +81,7 @@ pub(crate) struct Loop<'a, A: Runs> {
     pub(crate) standin: Option<StandIn>,
     /// Whether it was asked if the stand-in has somebody to pass connections to.
     pub(crate) looked_for_siblings: bool,
+    pub(crate) slowest: Slowest,
     heartbeat: Duration,
     /// Until the master was told that the worker is worn.
     max_requests: Option<u64>,
@@ -111,6 +114,10 @@ impl<'a, A: Runs> Loop<'a, A> {
             registry.register(&mut SourceFd(&interrupts), INTERRUPTS, Interest::READABLE)?;
         }
         app.wakes(registry, APP, EXPIRIES)?;
+        let expiry_thread = match A::INLINE {
+            true => ExpiryThread::start_if_needed(&options, &entrances, &slot, &channel)?,
+            false => None,
+        };
         let timers = Timers::new([
             options.handshake_timeout,
             options.header_timeout,
@@ -133,9 +140,10 @@ impl<'a, A: Runs> Loop<'a, A> {
             room: Room::default(),
             standin: None,
             looked_for_siblings: false,
+            slowest: Slowest::default(),
             heartbeat: options.heartbeat,
             max_requests: options.max_requests,
-            service: Service::new(app, options, slot, access_log),
+            service: Service::new(app, options, slot, access_log, expiry_thread),
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             channel,
             signals,
@@ -256,7 +264,7 @@ impl<'a, A: Runs> Loop<'a, A> {
             return Duration::ZERO;
         }
         let mut sleep = self.heartbeat;
-        let room = self.room_at().map(|at| at.since(now));
+        let room = self.room_at(now).map(|at| at.since(now));
         let app = A::sleep_at_most(&self.service, now);
         for until in [self.timers.until_next(now), self.acceptor.pause_left(now), room, app] {
             sleep = sleep.min(until.unwrap_or(sleep));
@@ -422,6 +430,7 @@ impl<'a, A: Runs> Loop<'a, A> {
     fn balance_accepting(&mut self) -> io::Result<()> {
         let now = Monotonic::now();
         self.have_stand_in(now);
+        self.room.balanced_at = Some(now);
         self.warn_if_full(now);
         let wanted = self.acceptor.may_accept(now)
             && self.drain == Drain::Serving

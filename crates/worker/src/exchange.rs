@@ -101,7 +101,7 @@ impl<C: AsRef<[u8]>> Exchange for Live<'_, C> {
         if !claim_response(self.around.lane.index()) {
             return Ok(());
         }
-        self.wire.send_raw(&self.client.stream, head).map_err(|_| Gone)?;
+        self.wire.send_interim(&self.client.stream, head).map_err(|_| Gone)?;
         if self.wire.is_flushed() {
             open_request(self.around.lane.index(), self.client.answer(self.wire.head_request()));
         }

@@ -6,42 +6,29 @@
 //! that a load balancer should learn of, and before that takes no more connections.
 
 use ironhorn_http::Request as Head;
-use ironhorn_unix::Monotonic;
 
+use crate::connection::Client;
+use crate::path::Path;
+use crate::respond::ResponseOf;
+use crate::response::Progress;
 use crate::runs::Runs;
-use crate::serve::{ConnectionOf, Next, Service};
-use crate::trust::Believed;
+use crate::serve::Service;
 
 impl<A: Runs> Service<A> {
     /// Whether a request is the loop's to answer.
-    pub(crate) fn is_health_check(&self, head: &Head<'_, '_>) -> bool {
+    pub(crate) fn is_health_check(&self, client: &Client, head: &Head<'_, '_>) -> bool {
         let Some(path) = &self.around.options.health_path else { return false };
-        head.path() == path.as_bytes() && matches!(head.method, "GET" | "HEAD")
+        Path::of(client, head).is(path.as_bytes()) && matches!(head.method, "GET" | "HEAD")
     }
 
-    /// Answers it. `more`: bytes of another request have arrived.
-    pub(crate) fn check_health(
-        &mut self,
-        connection: &mut ConnectionOf<A>,
-        head: &Head<'_, '_>,
-        believed: &Believed<'_>,
-        bytes: &[u8],
-        more: bool,
-    ) -> Option<Next> {
+    /// Answers it.
+    pub(crate) fn check_health(&self, response: &mut ResponseOf<A>, client: &Client) -> Progress {
         let (status, body) = if self.is_stopping() {
             (&b"503 Service Unavailable"[..], &b"stopping\n"[..])
         } else {
             (&b"200 OK"[..], &b"ready\n"[..])
         };
-        let client = &connection.client;
-        let now = Monotonic::now();
-        let mut response = self.response_to(head, now, believed.sender.peer, more);
-        let progress = response.answer(status, body, client, &self.around);
-        let served = match self.suspends(progress) {
-            Some(next) => Self::suspended(bytes, response, next),
-            None => self.conclude(client, head, &mut response, progress),
-        };
-        self.settle(connection, served, more)
+        response.answer(status, body, client, &self.around)
     }
 
     /// Whether the server stops or is about to.

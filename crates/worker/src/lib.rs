@@ -20,12 +20,16 @@ mod connection;
 mod drain;
 mod event_loop;
 mod exchange;
+mod expiry_thread;
 mod file;
+mod garbage;
 mod health;
 mod output;
 mod overload;
+mod own;
 mod pace;
 mod packet;
+mod path;
 mod pool;
 mod proxied;
 mod redirect;
@@ -36,6 +40,7 @@ mod room;
 mod runs;
 mod serve;
 mod standin;
+mod slowest;
 mod static_files;
 mod timers;
 pub mod tls;
@@ -89,6 +94,8 @@ pub struct Options {
     pub server: String,
     /// The longest that the loop sleeps, so that the board shows that it lives.
     pub heartbeat: Duration,
+    /// Whether the master has requests expire that take too long.
+    pub expires: bool,
     /// After so many requests the master is told, once, that the worker is worn; it goes on.
     pub max_requests: Option<u64>,
     /// How many threads run the app, with [`run_on_threads`].

@@ -37,8 +37,8 @@ impl<A: Runs> Service<A> {
                 return (input.len(), Some(self.refuse_as(connection, received, refusal)));
             }
         };
-        let Translation { head: bytes, variables, client, secure } = match Translation::of(&packet)
-        {
+        let translation = Translation::of(&packet);
+        let Translation { head: bytes, path, variables, client, secure } = match translation {
             Ok(translation) => translation,
             Err(refusal) => {
                 return (input.len(), Some(self.refuse_as(connection, b"", refusal)));
@@ -46,6 +46,7 @@ impl<A: Runs> Service<A> {
         };
         let peer = client.map_or(connection.client.sender.peer, Peer::Inet);
         connection.client.sender = Sender { variables, ..Sender::new(peer, secure) };
+        connection.client.path = path.map(Vec::into_boxed_slice);
 
         let mut storage = FieldStorage::new();
         let limits = &self.around.options.limits;

@@ -114,11 +114,14 @@ impl<A: Runs> Service<A> {
         let HeadContext { date, server } = self.around.head_context();
         let mut answer = Vec::new();
         refusal_response(&mut answer, status, date, server, text);
-        let body_bytes = text.len() as u64 + 1; // LF
+        let head_bytes = answer.len() - (text.len() + 1); // LF
+        let stream = &connection.client.stream;
+        let sent = stream.send(&answer);
+        let gone = sent.as_ref().map_or(0, |&taken| taken.saturating_sub(stream.held()));
+        let body_bytes = gone.saturating_sub(head_bytes) as u64;
         self.log_refusal(connection, received, status, body_bytes);
-        let client = &connection.client;
         // A client that is refused and doesn't even take a few hundred bytes gets no more.
-        match client.stream.send(&answer) {
+        match sent {
             Ok(_) => self.linger(connection),
             Err(_) => Next::Close,
         }

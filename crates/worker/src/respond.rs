@@ -9,6 +9,8 @@ use ironhorn_unix::{Monotonic, Peer, claim_response, close_request, open_request
 use crate::access_log::Entry;
 use crate::application::{Application, Body, Request};
 use crate::connection::{Client, Phase, Suspended};
+use crate::expiry_thread::ExpiryThread;
+use crate::own::Behind;
 use crate::response::{Cut, Progress, Response};
 use crate::runs::{Complete, Runs};
 use crate::serve::{ConnectionOf, Next, Service, parsed_before};
@@ -71,9 +73,9 @@ impl<A: Application> Service<A> {
             tls: client.stream.tls_facts(),
             forwarded: *forwarded,
         };
-        open_request(self.around.lane.index(), client.answer(head.method == "HEAD"));
+        self.let_expire(client, head.method == "HEAD");
         let reply = self.app.call(&request, body, &mut response.live(client, &self.around));
-        let progress = if claim_response(self.around.lane.index()) {
+        let progress = if self.claim(client) {
             if !response.wire.head_sent() {
                 // The worker may have been asked to leave in the meantime.
                 response.wire.persistent &= self.keeps(more);
@@ -90,6 +92,30 @@ impl<A: Application> Service<A> {
         };
         self.settle(connection, served, more)
     }
+
+    /// From here on the client can be told 504 while the app runs.
+    fn let_expire(&self, client: &Client, is_head: bool) {
+        if let Some(thread) = self.expiry_thread_for(client) {
+            thread.lend(&client.stream, is_head);
+        }
+        open_request(self.around.lane.index(), client.answer(is_head));
+    }
+
+    /// Takes the right to answer for the app. False: the client was told 504.
+    fn claim(&self, client: &Client) -> bool {
+        let is_claimed = claim_response(self.around.lane.index());
+        let untold = self.expiry_thread_for(client).and_then(ExpiryThread::reclaim);
+        if !is_claimed && let Some(loan) = untold {
+            // The app was a moment faster than the thread.
+            loan.tell(self.around.head_context());
+            self.around.lane.set_expired();
+        }
+        is_claimed
+    }
+
+    fn expiry_thread_for(&self, client: &Client) -> Option<&ExpiryThread> {
+        self.expiry_thread.as_ref().filter(|_| client.stream.is_tls())
+    }
 }
 
 impl<A: Runs> Service<A> {
@@ -103,11 +129,9 @@ impl<A: Runs> Service<A> {
         body: Body,
         more: bool,
     ) -> Option<Next> {
-        if self.is_health_check(head) {
-            return self.check_health(connection, head, believed, bytes, more);
-        }
-        if let Some(found) = self.find_static(head) {
-            return self.serve_static(connection, head, believed, bytes, found, more);
+        if let Some(own) = self.find_own(&connection.client, head) {
+            let behind = Behind::whole_request(more);
+            return self.answer_own(connection, head, believed, bytes, own, behind);
         }
         A::run(self, connection, Complete { head, believed, bytes, body, more })
     }
@@ -162,10 +186,7 @@ impl<A: Runs> Service<A> {
         };
         let served = match self.suspends(progress) {
             Some(next) => Served::Suspended(suspended, next),
-            None => {
-                self.app.has_sent();
-                self.finish(client, &head, response, progress)
-            }
+            None => self.finish(client, &head, response, progress),
         };
         let more = !connection.buffer.is_empty();
         self.settle(connection, served, more)
@@ -248,6 +269,10 @@ impl<A: Runs> Service<A> {
                 "response shorter than its Content-Length; connection closed");
         }
         let expired = progress == Progress::Cut(Cut::Expired);
+        let body_bytes = match progress {
+            Progress::Finished => wire.body_bytes,
+            _ => wire.body_sent(&client.stream),
+        };
         if let Some(access_log) = &mut self.access_log {
             access_log.add(&Entry {
                 request: Some(head),
@@ -256,7 +281,7 @@ impl<A: Runs> Service<A> {
                 variables: &client.sender.variables,
                 status: if expired { GATEWAY_TIMEOUT } else { wire.head.status() },
                 response: (!expired).then_some(&wire.head),
-                body_bytes: wire.body_bytes,
+                body_bytes,
                 elapsed: Monotonic::now().since(response.started),
                 environ: &response.environ,
             });

@@ -21,7 +21,7 @@ use crate::application::{Failed, Reply, Stream};
 use crate::connection::Client;
 use crate::exchange::Live;
 use crate::file::{FileRest, Step};
-use crate::pace::is_too_slow;
+use crate::pace::Pace;
 use crate::serve::Surroundings;
 use crate::wire::Wire;
 
@@ -360,7 +360,7 @@ impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
                     steps += 1;
                     match file.step(stream) {
                         Step::Sent => self.progressed = true,
-                        Step::Copied(bytes) => self.wire.send_raw(stream, bytes)?,
+                        Step::Copied(bytes) => self.wire.send_of_file(stream, bytes)?,
                         Step::Blocked => return Ok(Progress::Blocked),
                         Step::Short { missing } => {
                             self.wire.file_is_short(missing);
@@ -381,10 +381,20 @@ impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
 
     /// The wait is over. Whether the client has been too slow altogether.
     pub(crate) fn end_wait(&mut self, now: Monotonic, options: &Options) -> bool {
-        let Some(since) = self.wait.since.take() else { return false };
-        self.wait.elapsed += now.since(since);
-        let taken = self.taken().saturating_sub(self.wait.from.unwrap_or_default());
-        is_too_slow(taken, self.wait.elapsed, options.write_min_rate, options.write_timeout)
+        if self.wait.since.is_none() {
+            return false;
+        }
+        let pace = self.pace(now);
+        (self.wait.elapsed, self.wait.since) = (pace.elapsed, None);
+        pace.is_too_slow(options.write_min_rate, options.write_timeout)
+    }
+
+    /// How its client has been taking it, in the time that it waited for that.
+    pub(crate) fn pace(&self, now: Monotonic) -> Pace {
+        let Wait { elapsed, since, from } = self.wait;
+        let present = since.map_or(Duration::ZERO, |since| now.since(since));
+        let bytes = self.taken().saturating_sub(from.unwrap_or_default());
+        Pace { bytes, elapsed: elapsed + present }
     }
 
     /// What the kernel has of the body, in bytes, or a little less: framing waits too.
@@ -405,9 +415,16 @@ impl<C: AsRef<[u8]>, S: Stream<Chunk = C>> Response<C, S> {
 
     /// Nobody wants more of the body: the app's `close()` runs, once.
     fn close(&mut self) {
-        match std::mem::replace(&mut self.source, Source::Ended) {
-            Source::Stream(mut rest) | Source::File { rest: Some(mut rest), .. } => rest.close(),
-            Source::File { rest: None, .. } | Source::Ended => {}
+        let rest = match std::mem::replace(&mut self.source, Source::Ended) {
+            Source::Stream(rest) => Some(rest),
+            Source::File { file, rest } => {
+                self.wire.withdraw(file.left());
+                rest
+            }
+            Source::Ended => None,
+        };
+        if let Some(mut rest) = rest {
+            rest.close();
         }
     }
 

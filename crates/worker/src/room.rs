@@ -7,10 +7,12 @@
 //! 2. the kept one that has been idle for longest: a client may find any kept connection closed
 //!    (RFC 9112 §9.3.1),
 //! 3. the one that has been in its TLS handshake for longest, if a moment has passed,
-//! 4. the one that has been sending its head for longest, likewise.
+//! 4. the one that has been sending its head for longest, likewise,
+//! 5. of those that send a body or take a response, the [slowest](crate::slowest), likewise; and only
+//!    if no other worker has room.
 //!
-//! A request that has come, is coming or is being answered doesn't make room: then new connections
-//! wait in the kernel's queue, or for another worker.
+//! A request that the app has, or that waits for it, doesn't make room: then new connections wait in
+//! the kernel's queue, or for another worker.
 
 use std::time::Duration;
 
@@ -20,21 +22,24 @@ use crate::event_loop::Loop;
 use crate::runs::Runs;
 use crate::timers::Timeout;
 
-/// A client has this long for its handshake, for its head, and to close after its last answer,
-/// however many others wait.
-const MOMENT: Duration = Duration::from_secs(1);
+/// A client has this long for its handshake, for its head, for its body, to take its answer, and to
+/// close after its last, however many others wait.
+pub(crate) const MOMENT: Duration = Duration::from_secs(1);
 /// What those wait for that go after a moment; the first are missed least.
 const DISPENSABLE: [Timeout; 3] = [Timeout::Linger, Timeout::Handshake, Timeout::Header];
-/// How many kept connections are looked at once more before it is given up: each may turn out to have
-/// sent its next request.
+/// How many connections are looked at once more before it is given up: a kept one may turn out to have
+/// sent its next request, and a slow one to be faster. Of the slow ones the last that is looked at
+/// goes all the same.
 const LOOKS: usize = 8;
 /// Between two warnings that there is no room.
 const WARNING: Duration = Duration::from_secs(60);
 
-/// What the log was told of a worker that is full.
+/// What the log was told of a worker that is full, and when that was looked at.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     warned_at: Option<Monotonic>,
+    /// When it was last seen whether connections can be taken.
+    pub(crate) balanced_at: Option<Monotonic>,
 }
 
 impl<A: Runs> Loop<'_, A> {
@@ -43,22 +48,37 @@ impl<A: Runs> Loop<'_, A> {
     }
 
     /// Whether a connection could be taken now: there is room, or it can be made.
-    pub(crate) fn has_room(&self, now: Monotonic) -> bool {
+    pub(crate) fn has_room(&mut self, now: Monotonic) -> bool {
         !self.is_full()
             || self.timers.first(Timeout::KeepAlive).is_some()
             || self.dispensable(now).is_some()
+            || (self.knows_slow(now) && !self.has_sibling_with_room(now))
+    }
+
+    /// Whether another worker can take new connections without giving up any. One that has stood
+    /// still for a moment, in the app, may do so for long.
+    fn has_sibling_with_room(&self, now: Monotonic) -> bool {
+        self.service.around.slot.has_sibling_with_room(self.worker_connections, now, MOMENT)
     }
 
     /// Until when a full worker waits to be able to make room.
-    pub(crate) fn room_at(&self) -> Option<Monotonic> {
-        let since = |class| self.timers.first(class).map(|(_, since)| since);
-        let since = DISPENSABLE.into_iter().filter_map(since).min()?;
-        self.is_full().then(|| since + MOMENT)
+    pub(crate) fn room_at(&self, now: Monotonic) -> Option<Monotonic> {
+        if !self.is_full() {
+            return None;
+        }
+        let since = |class| self.timers.first(class).map(|(_, since)| since + MOMENT);
+        let slow = match self.slowest.is_known() {
+            true => self.has_sibling_with_room(now).then(|| now + MOMENT),
+            false => self.slowest.look_at(),
+        };
+        // What could be closed when that was last looked at, nobody has asked for.
+        let is_news = |at: &Monotonic| self.room.balanced_at.is_none_or(|balanced| *at > balanced);
+        DISPENSABLE.into_iter().filter_map(since).chain(slow).filter(is_news).min()
     }
 
     /// Closes connections until there is room for one more, if that can be done.
     pub(crate) fn make_room(&mut self, now: Monotonic) {
-        for _ in 0..LOOKS {
+        for look in 1..=LOOKS {
             if !self.is_full() {
                 return;
             }
@@ -76,7 +96,7 @@ impl<A: Runs> Loop<'_, A> {
                 log::debug!(peer:? = connection.client.sender.peer; "closed: others wait");
                 self.service.time_out(connection);
                 self.close(key);
-            } else {
+            } else if !self.give_up_slowest(now, look < LOOKS) {
                 return;
             }
         }

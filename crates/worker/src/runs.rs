@@ -105,9 +105,6 @@ pub(crate) trait Runs: Sized {
     /// The worker leaves at once, and closes a connection whose request is with the app.
     fn abandon(&self, _connection: &ConnectionOf<Self>) {}
 
-    /// The loop has sent the rest of a response.
-    fn has_sent(&self) {}
-
     /// The worker has begun to leave.
     fn begin_leaving(&self) {}
 }

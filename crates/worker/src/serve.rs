@@ -19,8 +19,9 @@ use crate::access_log::AccessLog;
 use crate::application::Body;
 use crate::body::{Spool, Storage, Upload};
 use crate::connection::{Connection, Phase};
+use crate::expiry_thread::ExpiryThread;
 use crate::overload::Episodes;
-use crate::pace::is_too_slow;
+use crate::own::Behind;
 use crate::runs::Runs;
 use crate::trust::{Believed, Trust};
 use crate::wire::HeadContext;
@@ -86,6 +87,8 @@ pub(crate) struct Service<A: Runs> {
     pub(crate) app: A,
     pub(crate) around: Surroundings,
     pub(crate) access_log: Option<AccessLog>,
+    /// What tells clients 504 while the app runs in the loop, where a signal handler can't.
+    pub(crate) expiry_thread: Option<ExpiryThread>,
     /// No connection is kept any more.
     pub(crate) closing: bool,
     /// For that others serve in its place.
@@ -115,6 +118,7 @@ impl<A: Runs> Service<A> {
         options: Options,
         slot: BoardSlot,
         access_log: Option<AccessLog>,
+        expiry_thread: Option<ExpiryThread>,
     ) -> Self {
         let environ_names =
             access_log.as_ref().map(|log| log.environ_names().to_vec()).unwrap_or_default();
@@ -126,6 +130,7 @@ impl<A: Runs> Service<A> {
             app,
             around,
             access_log,
+            expiry_thread,
             closing: false,
             retiring: false,
             turn_began: now,
@@ -330,11 +335,6 @@ impl<A: Runs> Service<A> {
             let more = !rest.is_empty();
             return (0, self.serve(connection, head, believed, bytes, Body::Empty, more));
         }
-        if head.expects_continue && rest.is_empty() {
-            // A socket that can't take 25 bytes now belongs to a client that will learn of the
-            // answer anyway: it may send the body without it (RFC 9110 §10.1.1).
-            let _ = connection.client.stream.send(b"HTTP/1.1 100 Continue\r\n\r\n");
-        }
         let mut spool = Spool::new(head.body, self.bodies.clone());
         match spool.receive(&mut connection.http, rest, limits) {
             Ok(arrived) if arrived.whole => {
@@ -343,6 +343,17 @@ impl<A: Runs> Service<A> {
                 (arrived.consumed, next)
             }
             Ok(arrived) => {
+                if let Some(own) = self.find_own(&connection.client, head) {
+                    // A body that wouldn't be looked at isn't waited for.
+                    let next =
+                        self.answer_own(connection, head, believed, bytes, own, Behind::Body);
+                    return (rest.len(), next);
+                }
+                if head.expects_continue && rest.is_empty() {
+                    // A socket that can't take 25 bytes now belongs to a client that will learn of
+                    // the answer anyway: it may send the body without it (RFC 9110 §10.1.1).
+                    let _ = connection.client.stream.send(b"HTTP/1.1 100 Continue\r\n\r\n");
+                }
                 let (head, began) = (bytes.to_vec(), self.turn_began);
                 connection.phase = Phase::Body(Box::new(Upload { head, began, spool }));
                 (arrived.consumed, Some(Next::Wait))
@@ -380,10 +391,9 @@ impl<A: Runs> Service<A> {
         }
     }
 
-    fn is_too_slow(&self, Upload { began, spool, .. }: &Upload) -> bool {
+    fn is_too_slow(&self, upload: &Upload) -> bool {
         let Options { body_min_rate, body_timeout, .. } = self.around.options;
-        let elapsed = self.turn_began.since(*began);
-        is_too_slow(spool.length(), elapsed, body_min_rate, body_timeout)
+        upload.pace(self.turn_began).is_too_slow(body_min_rate, body_timeout)
     }
 
     /// What to believe of a request whose head has come; what isn't believed is said at debug, and

@@ -23,7 +23,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{fs, io, mem};
 
-use ironhorn_unix::{BoardSlot, Listener, Monotonic, block_signals, name_thread, readable, remove};
+use ironhorn_unix::{BlockedSignals, BoardSlot, Listener, Monotonic, name_thread, readable, remove};
 use mio::Token;
 
 use crate::Protocol;
@@ -119,6 +119,9 @@ impl StandIn {
             ended: AtomicBool::new(false),
         });
         let its = Arc::clone(&shared);
+        // A thread begins with the mask of the one that starts it: the main thread, which runs the
+        // app, is the one to be interrupted.
+        let _blocked = BlockedSignals::block()?;
         let thread = thread::Builder::new().spawn(move || its.run())?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -246,8 +249,6 @@ impl Shared {
 
     fn run(&self) {
         name_thread("stand-in");
-        // The loop's thread is the one that is to be interrupted.
-        block_signals();
         let mut idle_looks = 0;
         while !self.ended.load(Ordering::SeqCst) {
             if self.slot.is_busy() {

@@ -5,6 +5,7 @@
 //! through an array indexed by the connection's key, so arming, moving and cancelling cost a few
 //! stores and allocate nothing once the array has grown to the number of connections.
 
+use std::iter;
 use std::time::Duration;
 
 use ironhorn_unix::Monotonic;
@@ -152,6 +153,13 @@ impl Timers {
         (first != NONE).then(|| (first as usize, self.links[first as usize].armed_at))
     }
 
+    /// All that wait in `class`, who has waited for longest first.
+    pub(crate) fn waiting(&self, class: Timeout) -> impl Iterator<Item = usize> + '_ {
+        let at = |index: u32| (index != NONE).then_some(index as usize);
+        let first = at(self.queues[class as usize].first);
+        iter::successors(first, move |&key| at(self.links[key].next))
+    }
+
     /// How long until the nearest deadline; `None` if nothing has one.
     pub(crate) fn until_next(&self, now: Monotonic) -> Option<Duration> {
         self.heads().map(|(_, deadline)| deadline.since(now)).min()
@@ -225,6 +233,8 @@ mod tests {
         assert_eq!(timers.first(Timeout::KeepAlive), Some((2, at(0))));
         assert_eq!(timers.first(Timeout::Write), None);
         assert_eq!(timers.armed(1), Some(Timeout::Body));
+        assert!(timers.waiting(Timeout::KeepAlive).eq([2, 0]));
+        assert!(timers.waiting(Timeout::Write).eq([]));
         assert_eq!(timers.expire(at(9)), Some((2, Timeout::KeepAlive)));
         assert_eq!(timers.expire(at(9)), Some((0, Timeout::KeepAlive)));
         assert_eq!(timers.expire(at(9)), None);

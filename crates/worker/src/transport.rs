@@ -134,6 +134,12 @@ impl Transport {
         }
     }
 
+    /// How many of the bytes that were taken are held here, because the record that they are in
+    /// hasn't gone to the socket as a whole.
+    pub(crate) fn held(&self) -> usize {
+        self.tls.get().map_or(0, |tls| tls.held())
+    }
+
     /// How many bytes of what was held here have gone to the socket; that grows as long as the
     /// client takes some.
     pub(crate) fn flushed(&self) -> u64 {

@@ -2,11 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use ironhorn_http::{BodyEncoder, Frame, Framing, ResponseHead, Version};
 
 use crate::application::Chunks;
+use crate::garbage::Garbage;
 use crate::output::{Output, Piece};
 use crate::transport::Transport;
 
@@ -37,6 +40,18 @@ pub(crate) struct Wire<C> {
     pub(crate) excess: u64,
     /// Body bytes that were announced and never came.
     pub(crate) missing: u64,
+}
+
+impl<C> Wire<C> {
+    /// What waits is given to a thread that can't free the app's chunks.
+    pub(crate) fn leave_to(&mut self, garbage: &Arc<Garbage>) {
+        self.output.leave_to(garbage);
+    }
+
+    /// How much memory of the app's what waits keeps.
+    pub(crate) fn kept(&self) -> usize {
+        self.output.kept()
+    }
 }
 
 impl<C: AsRef<[u8]>> Wire<C> {
@@ -90,9 +105,22 @@ impl<C: AsRef<[u8]>> Wire<C> {
         self.output.flush(stream)
     }
 
-    /// Sends bytes as they are: an interim response, or a part of a file.
-    pub(crate) fn send_raw(&mut self, stream: &Transport, bytes: Vec<u8>) -> io::Result<()> {
-        self.output.push(Piece::Owned(bytes));
+    /// How many of the body's bytes the kernel has. With TLS, those that were given to it encrypted,
+    /// as far as whole records tell; framing that waits may count as some of the body.
+    pub(crate) fn body_sent(&self, stream: &Transport) -> u64 {
+        let waiting = self.output.body_waiting() + stream.held();
+        self.body_bytes.saturating_sub(waiting as u64)
+    }
+
+    /// Sends an interim response.
+    pub(crate) fn send_interim(&mut self, stream: &Transport, head: Vec<u8>) -> io::Result<()> {
+        self.output.push(Piece::framing(head));
+        self.flush(stream)
+    }
+
+    /// Sends bytes of a file that was [framed](Self::frame_file).
+    pub(crate) fn send_of_file(&mut self, stream: &Transport, bytes: Vec<u8>) -> io::Result<()> {
+        self.output.push(Piece::body(bytes));
         self.flush(stream)
     }
 
@@ -117,17 +145,12 @@ impl<C: AsRef<[u8]>> Wire<C> {
         chunks: Chunks<C>,
         context: HeadContext<'_>,
     ) -> io::Result<()> {
-        let length = match &chunks {
-            Chunks::None => 0,
-            Chunks::One(chunk) => chunk.as_ref().len(),
-            Chunks::Many(chunks) => chunks.iter().map(|chunk| chunk.as_ref().len()).sum(),
-        };
-        self.complete_head(Some(length as u64), context);
+        self.complete_head(Some(chunks.length() as u64), context);
         match chunks {
             Chunks::None => self.send_head(stream),
             Chunks::One(chunk) => self.send_head_and_chunk(stream, chunk),
             chunks @ Chunks::Many(_) => {
-                self.queue_head();
+                self.queue_head(0..0);
                 self.send_chunks(stream, chunks)
             }
         }
@@ -206,8 +229,10 @@ impl<C: AsRef<[u8]>> Wire<C> {
     ) -> io::Result<()> {
         self.complete_head(Some(body.len() as u64), context);
         let frame = self.frame(body.len());
-        self.head.buffer_mut().extend_from_slice(&body[..frame.take]);
-        self.send_head(stream)
+        let buffer = self.head.buffer_mut();
+        let start = buffer.len();
+        buffer.extend_from_slice(&body[..frame.take]);
+        self.send_head_with(stream, start..start + frame.take, Transport::send)
     }
 
     /// Completes the head, which has its fields, and sends it with `length` bytes of `file`, as far
@@ -229,34 +254,41 @@ impl<C: AsRef<[u8]>> Wire<C> {
         buffer.resize(start + take, 0);
         let read = read_at_most(file, &mut buffer[start..], offset);
         buffer.truncate(start + read);
-        self.send_head(stream)?;
-        Ok((take - read) as u64)
+        let missing = (take - read) as u64;
+        self.withdraw(missing);
+        self.send_head_with(stream, start..start + read, Transport::send)?;
+        Ok(missing)
     }
 
     /// Sends the complete head alone.
     pub(crate) fn send_head(&mut self, stream: &Transport) -> io::Result<()> {
-        self.send_head_with(stream, Transport::send)
+        self.send_head_with(stream, 0..0, Transport::send)
     }
 
     /// Sends the complete head, telling the kernel that more follows at once.
     pub(crate) fn send_head_before_file(&mut self, stream: &Transport) -> io::Result<()> {
-        self.send_head_with(stream, Transport::send_more)
+        self.send_head_with(stream, 0..0, Transport::send_more)
     }
 
+    /// Sends the head and what was copied behind it; `body` is where the body's bytes are in that.
     fn send_head_with(
         &mut self,
         stream: &Transport,
+        body: Range<usize>,
         send: fn(&Transport, &[u8]) -> io::Result<usize>,
     ) -> io::Result<()> {
         if !self.is_flushed() {
-            self.queue_head();
+            self.queue_head(body);
             return self.flush(stream);
         }
-        let sent = accepted(send(stream, self.head.bytes()))?;
+        let accepted = accepted(send(stream, self.head.bytes()));
+        // Also if the client is away: what it wasn't sent is known by its waiting.
+        let sent = *accepted.as_ref().unwrap_or(&0);
         if sent < self.head.bytes().len() {
-            self.output.push(Piece::Owned(self.head.bytes()[sent..].to_vec()));
+            self.queue_head(body);
+            self.output.consume(sent);
         }
-        Ok(())
+        accepted.map(drop)
     }
 
     /// Sends the complete head and the first or only chunk in one system call.
@@ -268,14 +300,15 @@ impl<C: AsRef<[u8]>> Wire<C> {
         let frame = self.frame(length);
         let buffer = self.head.buffer_mut();
         buffer.extend_from_slice(frame.prefix.as_bytes());
+        let start = buffer.len();
         buffer.extend_from_slice(&chunk.as_ref()[..frame.take]);
         buffer.extend_from_slice(frame.suffix);
-        self.send_head(stream)
+        self.send_head_with(stream, start..start + frame.take, Transport::send)
     }
 
     fn send_head_and_large_chunk(&mut self, stream: &Transport, chunk: C) -> io::Result<()> {
         if !self.is_flushed() {
-            self.queue_head();
+            self.queue_head(0..0);
             return self.send_chunk(stream, chunk);
         }
         let frame = self.frame(chunk.as_ref().len());
@@ -286,13 +319,14 @@ impl<C: AsRef<[u8]>> Wire<C> {
             IoSlice::new(frame.suffix),
         ];
         let total: usize = parts.iter().map(|part| part.len()).sum();
-        let sent = accepted(stream.send_vectored(&parts))?;
+        let accepted = accepted(stream.send_vectored(&parts));
+        let sent = *accepted.as_ref().unwrap_or(&0);
         if sent < total {
-            self.queue_head();
+            self.queue_head(0..0);
             self.queue_framed(&frame, chunk);
             self.output.consume(sent);
         }
-        Ok(())
+        accepted.map(drop)
     }
 
     /// Sends one more chunk of a body, after what waits already.
@@ -310,9 +344,11 @@ impl<C: AsRef<[u8]>> Wire<C> {
     /// Like [`Wire::send_chunk`] for bytes that the caller keeps, which are copied.
     pub(crate) fn send_bytes(&mut self, stream: &Transport, bytes: &[u8]) -> io::Result<()> {
         let frame = self.frame(bytes.len());
-        self.output.push(Piece::Owned(
-            [frame.prefix.as_bytes(), &bytes[..frame.take], frame.suffix].concat(),
-        ));
+        let start = frame.prefix.as_bytes().len();
+        self.output.push(Piece::Owned {
+            bytes: [frame.prefix.as_bytes(), &bytes[..frame.take], frame.suffix].concat(),
+            body: start..start + frame.take,
+        });
         self.flush(stream)
     }
 
@@ -337,8 +373,12 @@ impl<C: AsRef<[u8]>> Wire<C> {
 
     /// Fewer bytes have come of a file than were announced.
     pub(crate) fn file_is_short(&mut self, missing: u64) {
-        self.body_bytes -= missing;
         self.missing += missing;
+    }
+
+    /// So many bytes of a file that was framed don't go out.
+    pub(crate) fn withdraw(&mut self, unsent: u64) {
+        self.body_bytes -= unsent;
     }
 
     /// The body is at its end: what ends it on the wire is sent. If it is shorter than announced,
@@ -365,13 +405,14 @@ impl<C: AsRef<[u8]>> Wire<C> {
         frame
     }
 
-    fn queue_head(&mut self) {
-        self.output.push(Piece::Owned(self.head.bytes().to_vec()));
+    /// The head waits, and what was copied behind it; `body` is where the body's bytes are in that.
+    fn queue_head(&mut self, body: Range<usize>) {
+        self.output.push(Piece::Owned { bytes: self.head.bytes().to_vec(), body });
     }
 
     fn queue_framed(&mut self, frame: &Frame, chunk: C) {
         self.output.push(Piece::Prefix(frame.prefix));
-        self.output.push(Piece::Chunk { chunk, take: frame.take });
+        self.output.push(Piece::chunk(chunk, frame.take));
         self.output.push(Piece::Static(frame.suffix));
     }
 }

@@ -22,6 +22,7 @@ mod queue;
 
 use loom::model::Builder;
 use loom::sync::Arc;
+use loom::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use loom::thread::{self, JoinHandle};
 
 use queue::{Queue, Work};
@@ -82,6 +83,60 @@ fn requests_are_begun_in_their_order() {
         (1..=3).for_each(|request| queue.push(request));
         queue.stop();
         assert_eq!(seat.join().unwrap().requests, [1, 2, 3]);
+    });
+}
+
+#[test]
+fn who_does_not_wait_takes_what_there_is() {
+    check(|| {
+        let queue = Arc::new(Queue::new(1));
+        let seat = seat(&queue, 0);
+        queue.push(1);
+        queue.push_rest('a');
+        let mut did = Did::default();
+        for _ in 0..2 {
+            queue.come();
+            match queue.take() {
+                Work::Request(request) => did.requests.push(request),
+                Work::Rest(rest) => did.rests.push(rest),
+                Work::Nothing | Work::Stop => {}
+            }
+        }
+        queue.stop();
+        let other = seat.join().unwrap();
+        did.requests.extend(other.requests);
+        did.rests.extend(other.rests);
+        assert_eq!(did, Did { requests: vec![1], rests: vec!['a'] });
+    });
+}
+
+#[test]
+fn a_nudge_has_somebody_come_by_after_it() {
+    check(|| {
+        let queue = Arc::new(Queue::<u32, char>::new(1));
+        let (dropped, freed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let seat = thread::spawn({
+            let (queue, dropped, freed) =
+                (Arc::clone(&queue), Arc::clone(&dropped), Arc::clone(&freed));
+            move || {
+                loop {
+                    queue.wait(0);
+                    // What is there when it comes by the interpreter.
+                    freed.store(dropped.load(SeqCst), SeqCst);
+                    if queue.take() == Work::Stop {
+                        return;
+                    }
+                }
+            }
+        });
+        queue.push(1);
+        dropped.store(1, SeqCst);
+        queue.nudge();
+        while freed.load(SeqCst) == 0 {
+            thread::yield_now();
+        }
+        queue.stop();
+        seat.join().unwrap();
     });
 }
 

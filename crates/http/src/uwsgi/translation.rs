@@ -38,6 +38,9 @@ pub struct Translation {
     /// The request as a head of HTTP/1.0, complete; not checked beyond that it has the lines that
     /// it is meant to have.
     pub head: Vec<u8>,
+    /// The path that the sender asks for, decoded: PATH_INFO before SCRIPT_NAME is taken off it. It
+    /// need not be that of the head, which is what the client has asked for; none if it is.
+    pub path: Option<Vec<u8>>,
     /// What the application gets as it is. PATH_INFO is what follows SCRIPT_NAME.
     pub variables: Variables,
     /// The client, as the sender of the packet saw it; none if it wasn't an IP address.
@@ -105,11 +108,14 @@ impl Translation {
                 }
             }
         }
-        let (script_name, path_info) = seen.paths(packet.manages_path_info);
+        // Who doesn't say it has rewritten nothing.
+        let path = seen.path_info.map_or_else(|| seen.asked().collect(), <[u8]>::to_vec);
+        let (script_name, path_info) = seen.split(&path, packet.manages_path_info);
         variables.push(b"SCRIPT_NAME", script_name);
-        variables.push(b"PATH_INFO", &path_info);
+        variables.push(b"PATH_INFO", path_info);
         Ok(Self {
             head: seen.head(&fields)?,
+            path: seen.path_info.is_some().then_some(path),
             variables,
             client: seen.client(),
             secure: seen.secure(),
@@ -147,27 +153,27 @@ impl<'b> Seen<'b> {
         Ok(head)
     }
 
-    /// SCRIPT_NAME, and PATH_INFO as what follows it.
+    /// The path that the client has asked for, decoded.
+    fn asked(&self) -> impl Iterator<Item = u8> {
+        decoded(path_of(self.uri.unwrap_or_default()))
+    }
+
+    /// Splits a path into SCRIPT_NAME and PATH_INFO as what follows it.
     ///
     /// A proxy that says SCRIPT_NAME either has taken it off PATH_INFO, or leaves that to us. It is
     /// known to have done so if both together are the path that the client asked for: that may
     /// begin with the name twice.
-    fn paths(&self, manages: bool) -> (&'b [u8], Vec<u8>) {
+    fn split<'p>(&self, path: &'p [u8], manages: bool) -> (&'b [u8], &'p [u8]) {
         let mut script_name = self.script_name.unwrap_or_default();
         while let [shorter @ .., b'/'] = script_name {
             script_name = shorter;
         }
-        let asked = || decoded(path_of(self.uri.unwrap_or_default()));
-        let path_info = match self.path_info {
-            Some(path_info) => path_info.to_vec(),
-            None => asked().collect(),
-        };
         let is_off = !manages
             && self.path_info.is_some()
-            && asked().eq(script_name.iter().chain(&path_info).copied());
-        match path_info.strip_prefix(script_name) {
-            Some(rest @ ([] | [b'/', ..])) if !is_off => (script_name, rest.to_vec()),
-            _ => (script_name, path_info),
+            && self.asked().eq(script_name.iter().chain(path).copied());
+        match path.strip_prefix(script_name) {
+            Some(rest @ ([] | [b'/', ..])) if !is_off => (script_name, rest),
+            _ => (script_name, path),
         }
     }
 

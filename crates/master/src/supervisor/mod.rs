@@ -361,18 +361,24 @@ impl<'h> Supervisor<'h> {
         if self.fleet.next_deadline().is_none_or(|deadline| now < deadline) {
             return Continue(());
         }
+        // Which requests are named and which are overdue is judged by one clock.
+        let now = Monotonic::now();
         let glances = self.children.iter().map(|(nr, _)| {
             let can_be_overdue = |busy_since| self.fleet.can_be_overdue(nr, busy_since, now);
             let seen = self.board.slot(nr).read_naming(can_be_overdue);
             Glance { nr, heartbeat: seen.heartbeat, lanes: seen.lanes, running: seen.running }
         });
         let board = glances.collect();
-        self.tell(Event::Woke { board })
+        self.tell_at(now, Event::Woke { board })
     }
 
     /// Tells the fleet what happened and does what follows.
     fn tell(&mut self, event: Event) -> ControlFlow<Outcome> {
-        self.answer(event);
+        self.tell_at(Monotonic::now(), event)
+    }
+
+    fn tell_at(&mut self, now: Monotonic, event: Event) -> ControlFlow<Outcome> {
+        self.answer_at(now, event);
         while let Some(action) = self.actions.pop_front() {
             self.carry_out(action)?;
         }
@@ -381,7 +387,11 @@ impl<'h> Supervisor<'h> {
 
     /// The fleet is told of what an action led to; what follows comes after what was decided.
     fn answer(&mut self, event: Event) {
-        let actions = self.fleet.handle(event, Monotonic::now());
+        self.answer_at(Monotonic::now(), event);
+    }
+
+    fn answer_at(&mut self, now: Monotonic, event: Event) {
+        let actions = self.fleet.handle(event, now);
         // Ahead of the log line that says so: a response that ends after it tells its client.
         for action in &actions {
             if let Action::Tell { nr, message } = action

@@ -171,7 +171,7 @@ impl Host for Pretender {
                 seat.slot.lane(1).begin_request(b"GET", b"/slow", now);
                 open_request(1, direct);
                 seat.slot.lane(2).begin_request(b"PUT", b"/encrypted", now);
-                open_request(2, Answer::ByLoop { token: 7 });
+                open_request(2, Answer::ByThread { token: 7 });
                 info!(worker, generation; "working");
                 wait_for_ever();
             }

@@ -72,7 +72,7 @@ fn of_packet(variables: &[(&str, &str)], local: Local, check: impl FnOnce(&Bound
     let [low, high] = u16::try_from(encoded.len()).unwrap().to_le_bytes();
     let bytes = [&[0, low, high, 0], &encoded[..]].concat();
     let Ok(Received::Complete(packet)) = Packet::receive(&bytes) else { panic!("no packet") };
-    let Translation { head, variables, client, secure } = Translation::of(&packet).unwrap();
+    let Translation { head, variables, client, secure, .. } = Translation::of(&packet).unwrap();
     Python::initialize();
     Python::attach(|py| {
         let mut environs =

@@ -10,8 +10,8 @@
 //!          │                                                                  close │
 //!          └────────────────────────────────────────────────────────────────────────┘
 //!
-//!   63            35 │ 34               4 │   3     │    2    │ 1  0
-//!     number         │ connection or token │ by loop │ is HEAD │ state
+//!   63            35 │ 34               4 │    3      │    2    │ 1  0
+//!     number         │ connection or token │ by thread │ is HEAD │ state
 //! ```
 //!
 //! [`answer`](Request::answer) is the signal handler's, the others are the thread's that runs the
@@ -108,13 +108,13 @@ enum State {
     Open,
     /// The signal handler uses the connection.
     Answering,
-    /// The client was told 504, or will be by the loop.
+    /// The client was told 504, or will be by another thread.
     Expired,
 }
 
 const STATE: u64 = 0b11;
 const HEAD: u64 = 0b100;
-const BY_LOOP: u64 = 0b1000;
+const BY_THREAD: u64 = 0b1000;
 const WHERE: u32 = 4;
 /// 31 bits: a descriptor is not negative.
 const WHERE_MASK: u64 = i32::MAX.cast_unsigned() as u64;
@@ -131,7 +131,7 @@ impl Word {
                 debug_assert!(connection >= 0, "invariant: an open descriptor");
                 (connection.cast_unsigned(), if is_head { HEAD } else { 0 })
             }
-            Answer::ByLoop { token } => (token, BY_LOOP),
+            Answer::ByThread { token } => (token, BY_THREAD),
         };
         let place = u64::from(place);
         debug_assert!(place <= WHERE_MASK, "invariant: a token has 31 bits");
@@ -154,8 +154,8 @@ impl Word {
 
     fn answer(self) -> Answer {
         let place = self.0 >> WHERE & WHERE_MASK;
-        if self.0 & BY_LOOP != 0 {
-            Answer::ByLoop { token: u32::try_from(place).unwrap_or_default() }
+        if self.0 & BY_THREAD != 0 {
+            Answer::ByThread { token: u32::try_from(place).unwrap_or_default() }
         } else {
             let connection = RawFd::try_from(place).unwrap_or(-1);
             Answer::Direct { connection, is_head: self.0 & HEAD != 0 }
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn what_was_answered_cannot_be_claimed() {
-        for answer in [DIRECT, Answer::ByLoop { token: 9 }] {
+        for answer in [DIRECT, Answer::ByThread { token: 9 }] {
             let request = Request::new();
             request.open(answer);
             assert_eq!(request.expired(), None);
@@ -247,8 +247,8 @@ mod tests {
         let direct = [0, 7, i32::MAX].into_iter().flat_map(|connection| {
             [false, true].map(|is_head| Answer::Direct { connection, is_head })
         });
-        let by_loop = [0, 7, i32::MAX.cast_unsigned()].map(|token| Answer::ByLoop { token });
-        for answer in direct.chain(by_loop) {
+        let by_thread = [0, 7, i32::MAX.cast_unsigned()].map(|token| Answer::ByThread { token });
+        for answer in direct.chain(by_thread) {
             let open = Word::IDLE.next(answer);
             for state in [State::Idle, State::Open, State::Answering, State::Expired] {
                 let word = open.with(state);

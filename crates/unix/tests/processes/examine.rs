@@ -34,7 +34,7 @@ pub(crate) const CASES: &[Case] = &[
     ("examine::a_process_answers_for_one_worker", one_worker),
     ("examine::a_client_gets_one_answer_whoever_is_first", race),
     ("examine::each_lane_has_its_client_and_its_time", lanes),
-    ("examine::what_the_handler_cannot_say_the_loop_does", by_loop),
+    ("examine::what_the_handler_cannot_say_another_thread_does", by_thread),
     ("examine::without_a_loop_nobody_waits_for_it", by_nobody),
 ];
 
@@ -437,7 +437,7 @@ fn lanes() {
     }
 }
 
-fn by_loop() {
+fn by_thread() {
     const TOKEN: u32 = 77;
     let slot = Board::new(1).unwrap().slot(1);
     let (master, worker) = channel().unwrap();
@@ -447,7 +447,7 @@ fn by_loop() {
     let since = Monotonic::from_nanos(5);
     let begin = |index: usize| {
         slot.lane(index).begin_request(b"GET", b"/", since);
-        open_request(index, Answer::ByLoop { token: TOKEN });
+        open_request(index, Answer::ByThread { token: TOKEN });
     };
     [0, 1, 2].into_iter().for_each(begin);
     nix::sys::signal::raise(EXAMINE).unwrap();
@@ -456,8 +456,9 @@ fn by_loop() {
 
     slot.lane(1).ask_to_expire(since);
     nix::sys::signal::raise(EXAMINE).unwrap();
-    assert_eq!(master.receive().unwrap(), Received::Nothing, "that is the loop's to say");
+    assert_eq!(master.receive().unwrap(), Received::Nothing, "that is the thread's to say");
     assert!(readable());
+    expiries.wait().unwrap();
     assert_eq!([0, 1, 2].map(claim_response), [true, false, true]);
     assert!(!slot.lane(1).is_expired(), "its client was told nothing so far");
     for _ in 0..2 {
@@ -480,7 +481,7 @@ fn by_nobody() {
     answer_examinations(&slot, &worker).unwrap();
     let since = Monotonic::from_nanos(5);
     slot.lane(0).begin_request(b"GET", b"/", since);
-    open_request(0, Answer::ByLoop { token: 1 });
+    open_request(0, Answer::ByThread { token: 1 });
     slot.lane(0).ask_to_expire(since);
     nix::sys::signal::raise(EXAMINE).unwrap();
     assert_eq!(master.receive().unwrap(), Received::Message(ToMaster::Examined));

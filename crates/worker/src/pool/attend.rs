@@ -5,15 +5,15 @@ use std::io;
 use std::mem;
 use std::sync::atomic::Ordering;
 
-use ironhorn_http::{FieldStorage, refusal_response};
+use ironhorn_http::FieldStorage;
 use ironhorn_unix::{Monotonic, ToMaster, watch_expiries};
 
 use super::{Done, Job, Leftover, Outcome, Pool};
-use crate::connection::{Client, Phase, Suspended};
+use crate::connection::{Phase, Suspended};
 use crate::event_loop::Loop;
+use crate::expiry_thread::tell_504;
 use crate::response::Progress;
 use crate::serve::{ConnectionOf, Next, Service, parsed_before};
-use crate::wire::HeadContext;
 
 impl<C: AsRef<[u8]> + Send, R: Send> Loop<'_, Pool<C, R>> {
     pub(super) fn attend_to_pool(&mut self) -> io::Result<()> {
@@ -43,7 +43,8 @@ impl<C: AsRef<[u8]> + Send, R: Send> Loop<'_, Pool<C, R>> {
             if let Some(held) = self.connections.get(key)
                 && matches!(held.connection.phase, Phase::WithApp)
             {
-                self.service.tell_504(&held.connection.client, is_head);
+                let stream = &held.connection.client.stream;
+                tell_504(stream, is_head, self.service.around.head_context());
             }
             self.service.around.slot.lane(lane).set_expired();
         }
@@ -195,19 +196,6 @@ impl<C: AsRef<[u8]> + Send, R: Send> Loop<'_, Pool<C, R>> {
 }
 
 impl<C: AsRef<[u8]> + Send, R: Send> Service<Pool<C, R>> {
-    fn tell_504(&self, client: &Client, is_head: bool) {
-        let HeadContext { date, server } = self.around.head_context();
-        let mut answer = Vec::new();
-        refusal_response(&mut answer, 504, date, server, "Gateway Timeout");
-        if is_head {
-            answer.truncate(answer.len() - "Gateway Timeout\n".len());
-        }
-        // What a client doesn't take now, it learns by the end of the connection.
-        let _ = client.stream.send(&answer);
-        let _ = client.stream.flush();
-        let _ = client.stream.shutdown_write();
-    }
-
     /// Goes on with a connection whose request was answered, or as far as the socket takes it.
     fn take_back(
         &mut self,

@@ -39,6 +39,7 @@ use mio::{Registry, Token, Waker};
 
 use crate::application::{Application, Body, Exchange, Failed, Stream};
 use crate::connection::{Client, Suspended};
+use crate::garbage::Garbage;
 use crate::overload::Episodes;
 use crate::response::Progress;
 
@@ -98,6 +99,8 @@ enum Outcome {
 struct Shared<C, R> {
     queue: Queue<Job<C, R>, R>,
     done: Mutex<Vec<Done<C, R>>>,
+    /// What chunks were dropped without the interpreter.
+    garbage: Arc<Garbage>,
     /// Wakes the loop; there before the first job is.
     waker: OnceLock<Waker>,
     /// Requests that wait, and those that the app is busy with: what it has answered isn't among them
@@ -118,6 +121,7 @@ impl<C, R> Shared<C, R> {
         Self {
             queue: Queue::new(threads),
             done: Mutex::new(Vec::new()),
+            garbage: Arc::default(),
             waker: OnceLock::new(),
             occupied: AtomicUsize::new(0),
             entered: AtomicUsize::new(0),
@@ -138,7 +142,8 @@ impl<C, R> Shared<C, R> {
     }
 
     /// Gives a request back to the loop.
-    fn give_back(&self, done: Done<C, R>) {
+    fn give_back(&self, mut done: Done<C, R>) {
+        done.suspended.response.wire.leave_to(&self.garbage);
         let mut all = lock(&self.done);
         all.push(done);
         let is_first = all.len() == 1;

@@ -101,14 +101,18 @@ impl<J, R> Queue<J, R> {
         }
         // It may have woken by itself.
         state.asleep.retain(|&asleep| asleep != thread);
-        state.coming += 1;
+        state.come();
     }
 
-    /// Takes what there is for a thread that has [waited](Self::wait).
+    /// Has a thread [take](Self::take) what there may be, without waiting.
+    pub(crate) fn come(&self) {
+        self.lock().come();
+    }
+
+    /// Takes what there is for a thread that has [waited](Self::wait) or [come](Self::come).
     pub(crate) fn take(&self) -> Work<J, R> {
         let mut state = self.lock();
         state.coming -= 1;
-        state.nudged = false;
         state.next()
     }
 
@@ -156,6 +160,13 @@ impl<J, R> State<J, R> {
     fn wants_another(&self) -> bool {
         let nudged = self.nudged && self.coming == 0;
         self.requests.len() + self.rests.len() > self.coming || nudged || self.stopped
+    }
+
+    /// A thread comes by the interpreter from here on, which is all that a nudge is for. One that
+    /// it gets later is for another time.
+    fn come(&mut self) {
+        self.coming += 1;
+        self.nudged = false;
     }
 
     fn next(&mut self) -> Work<J, R> {

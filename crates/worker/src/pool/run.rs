@@ -12,7 +12,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
 use super::siblings::LOOKS;
-use super::{HeldBack, Job, Leftover, Pool};
+use super::{HeldBack, Job, Leftover, Pool, Shared};
 use crate::connection::{Phase, Suspended};
 use crate::event_loop::Loop;
 use crate::runs::{Complete, Runs};
@@ -49,7 +49,13 @@ impl<C: AsRef<[u8]> + Send, R: Send> Runs for Pool<C, R> {
         Some(Next::App)
     }
 
+    /// Before each poll, and so after all that a turn may have dropped.
     fn while_idle<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T {
+        let Shared { garbage, queue, .. } = &*self.shared;
+        if garbage.is_much() {
+            garbage.forget();
+            queue.nudge();
+        }
         wait()
     }
 
@@ -125,12 +131,6 @@ impl<C: AsRef<[u8]> + Send, R: Send> Runs for Pool<C, R> {
         }
     }
 
-    /// What chunks of the app's it held is freed when a thread comes by the interpreter next, which
-    /// need not be soon.
-    fn has_sent(&self) {
-        self.shared.queue.nudge();
-    }
-
     fn begin_leaving(&self) {
         self.shared.closing.store(true, Ordering::Release);
     }
@@ -152,8 +152,7 @@ impl<A: Runs> Service<A> {
 
     /// Whether the loop answers a request itself.
     fn is_the_loops(&self, connection: &ConnectionOf<A>, head: &Head<'_, '_>) -> bool {
-        connection.client.redirects_to().is_some()
-            || self.is_health_check(head)
-            || self.find_static(head).is_some()
+        let client = &connection.client;
+        client.redirects_to().is_some() || self.find_own(client, head).is_some()
     }
 }

@@ -82,7 +82,7 @@ impl<C: AsRef<[u8]> + Send, R: Send> Seat<C, R> {
                 if let Some(answered) = sent {
                     seat.send(answered);
                 }
-                seat.shared.queue.wait(seat.index);
+                seat.wait_for_work();
             });
             match self.shared.queue.take() {
                 Work::Request(job) => {
@@ -94,6 +94,17 @@ impl<C: AsRef<[u8]> + Send, R: Send> Seat<C, R> {
                 Work::Stop => return,
             }
         }
+    }
+
+    /// Waits for work, but not while there is much that this thread frees by coming back.
+    fn wait_for_work(&self) {
+        let Shared { garbage, queue, .. } = &*self.shared;
+        if garbage.is_much() {
+            queue.come();
+        } else {
+            queue.wait(self.index);
+        }
+        garbage.forget();
     }
 
     /// Calls the app. What it answers is sent later, unless the app makes it as it goes.
@@ -194,8 +205,13 @@ impl<C: AsRef<[u8]> + Send, R: Send> Seat<C, R> {
     /// Sends what the socket takes.
     fn send(&self, answered: Answered<C, R>) {
         let Answered { token, client, mut suspended, reply } = answered;
+        let made = reply.length();
         let progress = suspended.response.begin(reply, &client, &self.around);
+        // The rest is counted where it is dropped.
+        let dropped = made.saturating_sub(suspended.response.wire.kept());
         self.give_back(token, suspended, progress);
+        // Not before: the loop, which wakes up now, would have another thread free it.
+        self.shared.garbage.add(dropped);
     }
 
     /// The app's part is over.

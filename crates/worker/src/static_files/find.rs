@@ -15,6 +15,7 @@ use super::encoding::{Accepted, Coding};
 use super::range::{self, Ranged};
 use super::resolve::{Resolved, resolve};
 use super::{Place, StaticFiles, content_type};
+use crate::path::Path;
 
 /// What is to be answered.
 #[derive(Debug)]
@@ -63,9 +64,10 @@ pub(super) enum Selected {
 }
 
 impl StaticFiles {
-    /// Looks for what `head` asks for, at the time `now`. `None`: that is for the app to answer.
-    pub(super) fn find(&self, head: &Head<'_, '_>, now: Duration) -> Option<Found> {
-        let found = match resolve(head.path(), &self.prefixes) {
+    /// Looks for what `head` asks for at `path`, at the time `now`. `None`: that is for the app to
+    /// answer.
+    pub(super) fn find(&self, path: Path<'_>, head: &Head<'_, '_>, now: Duration) -> Option<Found> {
+        let found = match resolve(path, &self.prefixes) {
             Resolved::Elsewhere => return None,
             _ if !matches!(head.method, "GET" | "HEAD") => Found::MethodNotAllowed,
             Resolved::NoName => Found::Missing,

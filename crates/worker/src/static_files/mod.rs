@@ -30,6 +30,7 @@ use std::sync::Arc;
 use ironhorn_unix::{Directory, Symlinks, is_directory};
 
 use caching::Pattern;
+pub(crate) use serve::StaticAnswer;
 
 /// What is served from where, and how.
 #[derive(Clone, Debug, Default)]

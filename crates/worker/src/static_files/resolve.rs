@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use crate::path::Path;
+
 /// What a path of a URL means.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Resolved<'a> {
@@ -19,8 +21,8 @@ pub(super) enum Resolved<'a> {
 
 /// Finds the first of `prefixes` that `path` is under: they are in the order in which they count,
 /// decoded, without a slash at their end.
-pub(super) fn resolve<'a>(path: &'a [u8], prefixes: &[Vec<u8>]) -> Resolved<'a> {
-    let (decoded, escaped_slash) = decode(path);
+pub(super) fn resolve<'a>(path: Path<'a>, prefixes: &[Vec<u8>]) -> Resolved<'a> {
+    let (decoded, escaped_slash) = path.decoded();
     let under = |prefix: &Vec<u8>| {
         let rest = decoded.strip_prefix(&prefix[..])?;
         let at_a_slash = matches!(rest, [] | [b'/', ..]);
@@ -52,41 +54,9 @@ fn is_name(name: &[u8]) -> bool {
     !name.contains(&0) && name.split(|&byte| byte == b'/').all(is_good)
 }
 
-/// Decodes percent escapes, once; what is no escape stays as it is. Also says where the first slash
-/// is that was escaped.
-fn decode(path: &[u8]) -> (Cow<'_, [u8]>, Option<usize>) {
-    let Some(first) = path.iter().position(|&byte| byte == b'%') else {
-        return (Cow::Borrowed(path), None);
-    };
-    let mut decoded = path[..first].to_vec();
-    let mut escaped_slash = None;
-    let mut rest = &path[first..];
-    while let [byte, after @ ..] = rest {
-        let escaped = match rest {
-            [b'%', high, low, ..] => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
-            _ => None,
-        };
-        if escaped == Some(b'/') {
-            escaped_slash.get_or_insert(decoded.len());
-        }
-        decoded.push(escaped.unwrap_or(*byte));
-        rest = if escaped.is_some() { &rest[3..] } else { after };
-    }
-    (Cow::Owned(decoded), escaped_slash)
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::path::{Component, Path};
+    use std::path::{self, Component};
 
     use proptest::prelude::*;
 
@@ -98,7 +68,11 @@ mod tests {
 
     /// `NR:NAME`, with a slash at the end for a directory.
     fn resolved(path: &str, under: &[&str]) -> String {
-        match resolve(path.as_bytes(), &prefixes(under)) {
+        resolved_path(Path::Encoded(path.as_bytes()), under)
+    }
+
+    fn resolved_path(path: Path<'_>, under: &[&str]) -> String {
+        match resolve(path, &prefixes(under)) {
             Resolved::Elsewhere => "elsewhere".to_owned(),
             Resolved::NoName => "no name".to_owned(),
             Resolved::Name { nr, name, is_directory } => {
@@ -139,6 +113,31 @@ mod tests {
         ] {
             assert_eq!(resolved(path, &["/static"]), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn a_decoded_path_is_not_decoded_again() {
+        for (path, expected) in [
+            ("/static/a b", "0:a b"),
+            ("/static/%61", "0:%61"),
+            ("/static/%2e%2e/a", "0:%2e%2e/a"),
+            ("/static/a%2fb", "0:a%2fb"),
+            ("/static%2fa", "elsewhere"),
+            ("/%73tatic/a", "elsewhere"),
+            ("static/a", "elsewhere"),
+            ("", "elsewhere"),
+            ("/static", "0:"),
+            ("/static/../a", "no name"),
+            ("/static//a", "no name"),
+            ("/static/.env", "no name"),
+            ("/static/a\0", "no name"),
+        ] {
+            let path_info = Path::Decoded(path.as_bytes());
+            assert_eq!(resolved_path(path_info, &["/static"]), expected, "{path}");
+        }
+        assert_eq!(resolved_path(Path::Decoded(b""), &[""]), "0:");
+        assert_eq!(resolved_path(Path::Decoded(b"/"), &[""]), "0:/");
+        assert_eq!(resolved_path(Path::Decoded(b"a"), &[""]), "elsewhere");
     }
 
     #[test]
@@ -205,21 +204,26 @@ mod tests {
         fn no_path_escapes(
             path in "/(static|s%74atic|)(/|%2f|)([a.%/\\\\]|%2e|%2E|%2f|%2F|%00|%5c|%25|\\.\\.|/){0,12}",
         ) {
+            let (as_it_is, decoded) = (Path::Encoded(path.as_bytes()), Path::Decoded(path.as_bytes()));
             for under in [&["/static"][..], &[""], &["/static/a", "/static", ""]] {
-                if let Resolved::Name { name, .. } = resolve(path.as_bytes(), &prefixes(under)) {
-                    let name = String::from_utf8_lossy(&name);
-                    prop_assert!(!name.contains('\0') && !name.starts_with('/'));
-                    prop_assert!(!name.split('/').any(|part| part.starts_with('.')));
-                    let normal = |part| matches!(part, Component::Normal(_));
-                    prop_assert!(Path::new(&*name).components().all(normal));
-                    prop_assert!(!path.to_ascii_lowercase().contains("%2f"));
+                for asked in [as_it_is, decoded] {
+                    if let Resolved::Name { name, .. } = resolve(asked, &prefixes(under)) {
+                        let name = String::from_utf8_lossy(&name);
+                        prop_assert!(!name.contains('\0') && !name.starts_with('/'));
+                        prop_assert!(!name.split('/').any(|part| part.starts_with('.')));
+                        let normal = |part| matches!(part, Component::Normal(_));
+                        prop_assert!(path::Path::new(&*name).components().all(normal));
+                        let has_slash = path.to_ascii_lowercase().contains("%2f");
+                        prop_assert!(asked == decoded || !has_slash);
+                    }
                 }
             }
         }
 
         #[test]
         fn no_bytes_panic(path in any::<Vec<u8>>()) {
-            resolve(&path, &prefixes(&["/static", ""]));
+            resolve(Path::Encoded(&path), &prefixes(&["/static", ""]));
+            resolve(Path::Decoded(&path), &prefixes(&["/static", ""]));
         }
 
         #[test]
@@ -231,7 +235,8 @@ mod tests {
             let path = format!("/static/{encoded}");
             let expected =
                 Resolved::Name { nr: 0, name: Cow::Borrowed(name.as_bytes()), is_directory: false };
-            prop_assert_eq!(resolve(path.as_bytes(), &prefixes(&["/static"])), expected);
+            let path = Path::Encoded(path.as_bytes());
+            prop_assert_eq!(resolve(path, &prefixes(&["/static"])), expected);
         }
     }
 }

@@ -3,36 +3,32 @@
 use std::fmt::Write;
 
 use ironhorn_http::{DateCache, Request as Head, ResponseHead};
-use ironhorn_unix::Monotonic;
 
 use super::conditional::now;
 use super::find::{Found, Representation, Selected};
+use crate::connection::Client;
+use crate::path::{Path, encode};
 use crate::respond::ResponseOf;
 use crate::response::Progress;
 use crate::runs::Runs;
-use crate::serve::{ConnectionOf, Next, Service};
-use crate::trust::Believed;
+use crate::serve::Service;
 
 impl<A: Runs> Service<A> {
     /// What the loop has to answer to a request; `None`: that is for the app.
-    pub(crate) fn find_static(&self, head: &Head<'_, '_>) -> Option<StaticAnswer> {
+    pub(crate) fn find_static(&self, client: &Client, head: &Head<'_, '_>) -> Option<StaticAnswer> {
         let files = self.around.options.static_files.as_ref()?;
-        files.find(head, now()).map(StaticAnswer)
+        files.find(Path::of(client, head), head, now()).map(StaticAnswer)
     }
 
-    /// Answers it. `more`: bytes of another request have arrived.
+    /// Answers it.
     pub(crate) fn serve_static(
-        &mut self,
-        connection: &mut ConnectionOf<A>,
+        &self,
+        response: &mut ResponseOf<A>,
+        client: &Client,
         head: &Head<'_, '_>,
-        believed: &Believed<'_>,
-        bytes: &[u8],
         found: StaticAnswer,
-        more: bool,
-    ) -> Option<Next> {
-        let client = &connection.client;
-        let mut response = self.response_to(head, Monotonic::now(), believed.sender.peer, more);
-        let progress = match found.0 {
+    ) -> Progress {
+        match found.0 {
             Found::File(representation) => {
                 let selected = representation.put_head(&mut response.wire.head);
                 match selected {
@@ -43,31 +39,24 @@ impl<A: Runs> Service<A> {
                     None => response.send_text(b"", client, &self.around),
                 }
             }
-            other => self.decline(&mut response, client, head, &other),
-        };
-        let served = match self.suspends(progress) {
-            Some(next) => Self::suspended(bytes, response, next),
-            None => self.conclude(client, head, &mut response, progress),
-        };
-        self.settle(connection, served, more)
+            other => self.decline(response, client, head, &other),
+        }
     }
 
     /// Says that there is no file to send.
     fn decline(
         &self,
         response: &mut ResponseOf<A>,
-        client: &crate::connection::Client,
+        client: &Client,
         head: &Head<'_, '_>,
         found: &Found,
     ) -> Progress {
+        let path = || Path::of(client, head).bytes().escape_ascii();
         let out = &mut response.wire.head;
         let text: &[u8] = match found {
             Found::Directory => {
-                // No empty part was before, so this can't be taken for another host's (RFC 3986 §4.2).
-                let (path, query) = (head.path(), head.query());
-                let mark: &[u8] = if query.is_empty() { b"" } else { b"?" };
                 begin(out, "301 Moved Permanently");
-                put(out, "Location", &[path, b"/", mark, query].concat());
+                put(out, "Location", &with_slash(client, head));
                 b"Moved Permanently\n"
             }
             Found::MethodNotAllowed => {
@@ -76,7 +65,7 @@ impl<A: Runs> Service<A> {
                 b"Method Not Allowed\n"
             }
             Found::Forbidden => {
-                log::debug!(path:% = head.path().escape_ascii(); "static file may not be read");
+                log::debug!(path:% = path(); "static file may not be read");
                 begin(out, "403 Forbidden");
                 b"Forbidden\n"
             }
@@ -86,7 +75,7 @@ impl<A: Runs> Service<A> {
                 b"Not Acceptable\n"
             }
             Found::Failed(error) => {
-                log::error!(error:%, path:% = head.path().escape_ascii(); "cannot open a static file");
+                log::error!(error:%, path:% = path(); "cannot open a static file");
                 begin(out, "500 Internal Server Error");
                 b"Internal Server Error\n"
             }
@@ -97,6 +86,23 @@ impl<A: Runs> Service<A> {
         };
         put(out, "Content-Type", b"text/plain; charset=utf-8");
         response.send_text(text, client, &self.around)
+    }
+}
+
+/// The URL of a directory, which ends in a slash.
+fn with_slash(client: &Client, head: &Head<'_, '_>) -> Vec<u8> {
+    let query = head.query();
+    let mark: &[u8] = if query.is_empty() { b"" } else { b"?" };
+    // No empty part was before, so this can't be taken for another host's (RFC 3986 §4.2).
+    match Path::of(client, head) {
+        Path::Encoded(path) => [path, b"/", mark, query].concat(),
+        Path::Decoded(_) => {
+            // As the app would put it together. What the client has asked for may have any number
+            // of slashes.
+            let variable = |name| client.sender.variables.get(name).unwrap_or_default();
+            let path = encode(&[variable("SCRIPT_NAME"), variable("PATH_INFO")].concat());
+            [&path, &b"/"[..], mark, query].concat()
+        }
     }
 }
 

@@ -25,6 +25,8 @@ use super::facts::TlsFacts;
 
 /// Plaintext that is encrypted ahead of the socket, at most: two records.
 const HELD: usize = 32 * 1024;
+/// Plaintext of a record, at most (RFC 8446 section 5.1), and of all but the last of a batch.
+const RECORD: usize = 16 * 1024;
 /// What HTTP is told by, and not TLS, whose records begin with a number up to 24 (RFC 8446
 /// section 5.1).
 const FIRST_OF_METHODS: std::ops::RangeInclusive<u8> = b'A'..=b'z';
@@ -47,6 +49,10 @@ struct Inner {
     drained: bool,
     /// Bytes that have gone to the socket.
     sent: u64,
+    /// Bytes of plaintext that were encrypted last: what was before them has gone to the socket.
+    batch: usize,
+    /// Records of which something hasn't.
+    unsent: usize,
     /// Something was received.
     begun: bool,
     /// The peer has said that it sends no more.
@@ -83,6 +89,8 @@ impl Session {
             left: 0,
             drained: false,
             sent: 0,
+            batch: 0,
+            unsent: 0,
             begun: false,
             ended: false,
             shuts: false,
@@ -175,14 +183,19 @@ impl Session {
             State::Failed => return Err(ErrorKind::BrokenPipe.into()),
         }
         let mut taken = 0;
-        while inner.flush(socket)? {
-            if taken == data.len() {
-                return Ok(taken);
+        loop {
+            match inner.flush(socket) {
+                Ok(true) if taken == data.len() => return Ok(taken),
+                Ok(true) => {}
+                // What was taken isn't to be sent again; the next attempt fails as this one.
+                Err(error) if taken == 0 => return Err(error),
+                Ok(false) | Err(_) => break,
             }
-            match inner.connection.writer().write(&data[taken..])? {
-                0 => break,
-                more => taken += more,
+            inner.batch = inner.connection.writer().write(&data[taken..])?;
+            if inner.batch == 0 {
+                break;
             }
+            taken += inner.batch;
         }
         some(taken)
     }
@@ -203,13 +216,27 @@ impl Session {
             return some(0);
         }
         let taken = inner.connection.writer().write_vectored(pieces)?;
-        inner.flush(socket)?;
-        Ok(taken)
+        inner.batch = taken;
+        match inner.flush(socket) {
+            Err(error) if taken == 0 => Err(error),
+            _ => Ok(taken),
+        }
     }
 
     /// Sends what was taken and not sent yet. False: something is left.
     pub(crate) fn flush(&self, socket: &Stream) -> io::Result<bool> {
         self.lock().flush(socket)
+    }
+
+    /// How many bytes of plaintext were taken, but are in records that haven't gone to the socket as
+    /// a whole.
+    pub(crate) fn held(&self) -> usize {
+        let inner = self.lock();
+        if !inner.connection.wants_write() {
+            return 0;
+        }
+        let whole = inner.batch.div_ceil(RECORD).saturating_sub(inner.unsent);
+        inner.batch.saturating_sub(whole * RECORD)
     }
 
     /// How many bytes have gone to the socket.
@@ -293,7 +320,10 @@ impl Inner {
 
     fn flush(&mut self, socket: &Stream) -> io::Result<bool> {
         while self.connection.wants_write() {
-            match self.connection.write_tls(&mut Out(socket)) {
+            let mut out = Out { socket, unsent: 0 };
+            let sent = self.connection.write_tls(&mut out);
+            self.unsent = out.unsent;
+            match sent {
                 Ok(sent) => self.sent += sent as u64,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -327,15 +357,28 @@ fn some(taken: usize) -> io::Result<usize> {
 }
 
 /// Where records go.
-struct Out<'a>(&'a Stream);
+struct Out<'a> {
+    socket: &'a Stream,
+    /// Records that the last write hasn't sent, or not as a whole.
+    unsent: usize,
+}
 
 impl Write for Out<'_> {
-    fn write(&mut self, records: &[u8]) -> io::Result<usize> {
-        self.0.send(records)
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(record)])
     }
 
+    /// Each record is a slice of its own.
     fn write_vectored(&mut self, records: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.send_vectored(records)
+        self.unsent = records.len();
+        let sent = self.socket.send_vectored(records)?;
+        let mut end = 0;
+        let ends = records.iter().map(|record| {
+            end += record.len();
+            end
+        });
+        self.unsent = ends.filter(|&end| end > sent).count();
+        Ok(sent)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -321,6 +321,30 @@ fn a_thread_that_dies_ends_the_worker() {
 }
 
 #[test]
+fn a_slow_body_stays_while_a_sibling_has_room() {
+    let board = Board::new(2).unwrap();
+    let (one, other) = Setup::pair(&board, |setup| {
+        setup.options(|options| options.worker_connections = 1).start_pool(1, echo)
+    });
+    let mut drips = [one.connect(), one.connect()];
+    for (number, drip) in drips.iter_mut().enumerate() {
+        drip.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx");
+        one.wait_until("it is taken", || {
+            one.slot.read().connections + other.slot.read().connections > number as u32
+        });
+        // Long enough for it to make room, if it were asked to.
+        one.turns.time(60);
+    }
+    assert!(drips.iter_mut().all(|drip| !drip.hears_within(Duration::from_millis(1))));
+    assert_eq!(one.connect().get("/").response().text(), "/ ");
+    let gone = drips.iter_mut().map(|drip| drip.hears_within(Duration::from_millis(1)));
+    assert_eq!(gone.filter(|gone| *gone).count(), 1);
+    drop(drips);
+    one.stop();
+    other.stop();
+}
+
+#[test]
 fn connections_go_to_a_sibling_that_has_a_free_thread() {
     let board = Board::new(2).unwrap();
     let (door, calls) = (Door::shut(), Arc::default());

@@ -1,12 +1,14 @@
 //! Lines of the access log.
 
 use std::fs;
+use std::io::Write;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ironhorn_worker::{Chunks, Reply};
 
-use crate::harness::{Closes, Setup, echo, head};
+use crate::client::End;
+use crate::harness::{Closes, Setup, echo, head, ok};
 
 #[test]
 fn each_response_has_its_line() {
@@ -87,6 +89,80 @@ fn each_response_has_its_line() {
     let line = lines().lines().last().unwrap().to_owned();
     let line = line.strip_prefix(r#"127.0.0.1 "GET /endless HTTP/1.1" 200 "#).unwrap();
     assert!(line.ends_with(" - 42 bob"), "{line}");
+}
+
+/// What bodies are made of here, and heads and framing are not.
+const CONTENT: u8 = 0xff;
+
+/// How many bytes of bodies have come, whatever else has, to a client that wasn't waited for.
+fn received(end: End) -> usize {
+    let (End::Closed(bytes) | End::Reset(bytes)) = end;
+    bytes.into_iter().filter(|&byte| byte == CONTENT).count()
+}
+
+/// A client that reads nothing is given up. On a unix socket it still has all that the kernel took.
+#[test]
+fn what_the_socket_has_not_taken_is_not_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.log");
+    let closes = Closes::default();
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&vec![CONTENT; 8 << 20]).unwrap();
+    let server = Setup::new()
+        .unix(directory.path())
+        .access_log("%(U)s %(s)s %(B)s", &path)
+        .options(|options| options.write_timeout = Some(Duration::from_millis(100)))
+        .start(move |asked, exchange| {
+            head(exchange, "200 OK", &[]);
+            let large = vec![CONTENT; 8 << 20];
+            match asked.target.as_str() {
+                "/many" => Reply::Complete(Chunks::Many(vec![vec![CONTENT; 50_000]; 100])),
+                "/stream" => {
+                    let rest = closes.made(|_| Ok(Some(vec![CONTENT; 50_000])));
+                    Reply::Stream { first: Some(vec![CONTENT]), rest }
+                }
+                "/written" => {
+                    while exchange.write(&large[..50_000]).is_ok() {}
+                    Reply::Failed
+                }
+                "/file" => {
+                    let (file, length) = (file.try_clone().unwrap().into(), 8 << 20);
+                    Reply::File { file, offset: 0, length, rest: closes.of([]) }
+                }
+                _ => Reply::Complete(Chunks::One(large)),
+            }
+        });
+    for (count, target) in ["/one", "/many", "/stream", "/written", "/file"].into_iter().enumerate()
+    {
+        let lines = || fs::read_to_string(&path).unwrap();
+        let mut client = server.connect();
+        client.get(target);
+        server.wait_until("the line", || lines().lines().count() == count + 1);
+        let taken = received(client.end());
+        assert!(taken > 0, "{target}");
+        assert_eq!(lines().lines().last(), Some(&*format!("{target} 200 {taken}")));
+    }
+}
+
+/// Small bodies are sent with their heads.
+#[test]
+fn a_small_body_that_the_socket_has_not_taken_is_not_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.log");
+    let server = Setup::new()
+        .unix(directory.path())
+        .access_log("%(B)s", &path)
+        .options(|options| options.write_timeout = Some(Duration::from_millis(100)))
+        .start(|_, exchange| ok(exchange, vec![CONTENT; 8000]));
+    let mut client = server.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000));
+    server.wait_until("the client is given up", || server.slot.read().requests > 0);
+    server.wait_for_connections(0);
+    let taken = received(client.end());
+    let lines = fs::read_to_string(&path).unwrap();
+    let logged: usize = lines.lines().map(|bytes| bytes.parse::<usize>().unwrap()).sum();
+    assert_eq!(logged, taken);
+    assert!(lines.lines().last().unwrap() < "8000");
 }
 
 #[test]

@@ -136,7 +136,9 @@ fn the_access_log_has_the_client() {
     assert_eq!(server.connect().send(post(5)).response().status, 408);
     let contradiction = format!("{from}X-Forwarded-Proto: x\r\n");
     assert_eq!(server.connect().send(with(&contradiction)).response().status, 400);
-    let lines = fs::read_to_string(&path).unwrap();
+    let lines = || fs::read_to_string(&path).unwrap();
+    server.wait_until("all the lines", || lines().lines().count() >= 5);
+    let lines = lines();
     assert_eq!(
         lines.lines().collect::<Vec<_>>(),
         [

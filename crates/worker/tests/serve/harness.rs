@@ -366,6 +366,7 @@ impl Setup {
             limits: Limits::default(),
             server: "ironhorn".to_owned(),
             heartbeat: Duration::from_millis(20),
+            expires: false,
             max_requests: None,
             threads: 1,
             queue: 4,

@@ -1,6 +1,6 @@
 //! A worker with nothing to do sleeps: its loop turns with the heartbeat and no oftener.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ironhorn_worker::Reply;
 
@@ -8,6 +8,8 @@ use crate::client::Client;
 use crate::harness::{Closes, Server, Setup, echo, head, ok};
 
 const HEARTBEAT: Duration = Duration::from_millis(20);
+/// What a client has to begin, and a little more.
+const A_MOMENT: Duration = Duration::from_millis(1100);
 
 fn start() -> Server {
     let closes = Closes::default();
@@ -78,4 +80,17 @@ fn with_a_full_house_and_a_queue() {
     sleeps(&server);
     clients.drain(..2);
     clients.iter_mut().for_each(|client| assert_eq!(client.response().text(), "/ "));
+}
+
+#[test]
+fn with_a_full_house_that_could_make_room() {
+    for half in ["GET / HT", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx"] {
+        let server = start();
+        let mut clients: Vec<_> = (0..4).map(|_| server.connect()).collect();
+        clients.iter_mut().for_each(|client| _ = client.send(half));
+        server.wait_for_connections(4);
+        let held_since = Instant::now();
+        server.wait_until("a moment has passed", || held_since.elapsed() > A_MOMENT);
+        sleeps(&server);
+    }
 }

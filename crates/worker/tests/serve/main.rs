@@ -12,6 +12,7 @@ const THREADS: usize = 0;
 
 mod client;
 mod harness;
+mod identity;
 
 mod access_log;
 mod bodies;

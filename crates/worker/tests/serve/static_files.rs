@@ -114,6 +114,60 @@ fn the_app_gets_what_is_not_there_with_its_body() {
 }
 
 #[test]
+fn a_body_that_nobody_wants_is_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    write(&directory.path().join("file"), 10);
+    write(&directory.path().join("big"), SIZE);
+    let server = start(directory.path());
+    let lengths = ["Content-Length: 3000000", "Transfer-Encoding: chunked"];
+    for length in lengths {
+        for more in ["", "Expect: 100-continue\r\n", "Connection: close\r\n"] {
+            let mut client = server.connect();
+            let asks = |method, name| {
+                format!("{method} /files/{name} HTTP/1.1\r\nHost: a\r\n{length}\r\n{more}\r\n")
+            };
+            let response = client.send(asks("POST", "file")).response();
+            assert_eq!((response.status, response.field("Connection")), (405, Some("close")));
+            client.is_closed();
+            let mut client = server.connect();
+            assert_eq!(client.send(asks("GET", "file")).response().body.len(), 10);
+            client.is_closed();
+            let mut client = server.connect();
+            assert_eq!(client.send(asks("GET", "big")).response().body.len(), SIZE);
+            client.is_closed();
+        }
+    }
+    // What comes of it isn't taken for a request.
+    let mut client = server.connect();
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    client.send("POST /files/file HTTP/1.1\r\nHost: a\r\nContent-Length: 300\r\n\r\n");
+    assert_eq!(client.response().status, 405);
+    client.send(smuggled).is_closed();
+    let mut client = server.connect();
+    client.send(format!(
+        "POST /files/file HTTP/1.1\r\nHost: a\r\nContent-Length: 300\r\n\r\n{smuggled}"
+    ));
+    assert_eq!(client.response().status, 405);
+    client.is_closed();
+    server.wait_for_connections(0);
+    assert_eq!(server.slot.read().requests, 0);
+}
+
+#[test]
+fn a_body_for_the_app_is_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    write(&directory.path().join("file"), 10);
+    let server = setup(directory.path(), |options| options.fallthrough = true).start(echo);
+    let mut client = server.connect();
+    client.send(
+        "POST /files/file HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n",
+    );
+    assert_eq!(client.head(), "HTTP/1.1 100 Continue");
+    assert_eq!(client.send("abc").response().text(), "/files/file abc");
+    assert_eq!(client.get("/files/file").response().body.len(), 10);
+}
+
+#[test]
 fn a_worker_that_is_asked_to_leave_finishes_them() {
     let directory = tempfile::tempdir().unwrap();
     write(&directory.path().join("big"), SIZE);

@@ -1,77 +1,20 @@
 //! The loop over TLS: handshakes in pieces, bytes that wait in either direction, and ends.
 
+use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use ironhorn_unix::{Local, ToWorker};
-use ironhorn_worker::tls::{
-    ClientCertificates, Identity, TicketKeys, Tls, TlsFacts, TlsOptions, TlsVersion,
-};
+use ironhorn_worker::tls::TlsFacts;
 use ironhorn_worker::{Chunks, Left, Protocol, Reply};
-use rustls::crypto::ring::default_provider;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConnection, StreamOwned};
 
 use crate::client::{Client, End};
-use crate::harness::{Closes, PATIENCE, Server, Setup, echo, head, ok};
-
-/// A server's identity, and what a client has to know of it.
-struct Made {
-    tls: Tls,
-    certificate: CertificateDer<'static>,
-}
-
-fn made() -> Made {
-    let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
-    let key = made.signing_key.serialize_pem();
-    let identity = Identity::read(made.cert.pem().as_bytes(), key.as_bytes()).unwrap();
-    let tls = Tls::new(&TlsOptions {
-        identities: &[identity],
-        clients: ClientCertificates::None,
-        oldest: TlsVersion::V1_2,
-        suites: &[],
-        tickets: TicketKeys::new().unwrap(),
-    });
-    Made { tls: tls.unwrap(), certificate: made.cert.der().clone() }
-}
-
-impl Made {
-    fn setup(&self) -> Setup {
-        Setup::new().speaking(Protocol::Https(self.tls.clone()))
-    }
-
-    fn handshake(&self) -> ClientConnection {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).unwrap();
-        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = ServerName::try_from("a.example").unwrap();
-        ClientConnection::new(Arc::new(config), name).unwrap()
-    }
-
-    fn open<S: Read + Write>(&self, socket: S) -> StreamOwned<ClientConnection, S> {
-        StreamOwned::new(self.handshake(), socket)
-    }
-
-    fn connect(&self, server: &Server) -> Client {
-        Client::through(self.open(socket(server)))
-    }
-}
-
-fn socket(server: &Server) -> TcpStream {
-    let Local::Inet(address) = server.local() else { panic!("TCP") };
-    let socket = TcpStream::connect(address).unwrap();
-    socket.set_nodelay(true).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.set_write_timeout(Some(PATIENCE)).unwrap();
-    socket
-}
+use crate::harness::{Closes, PATIENCE, Setup, echo, head, ok};
+use crate::identity::{made, socket};
 
 #[test]
 fn handshakes_that_do_not_end_make_room_after_a_moment() {
@@ -82,13 +25,34 @@ fn handshakes_that_do_not_end_make_room_after_a_moment() {
     // The beginning of a record that holds a ClientHello (RFC 8446 §5.1).
     slow.write_all(&[22, 3, 1, 2, 0, 1]).unwrap();
     server.wait_for_connections(2);
-    let mut others: Vec<_> = (0..2).map(|_| made.connect(&server)).collect();
-    for other in &mut others {
-        assert_eq!(other.get("/").response().text(), "/ ");
-    }
+    // Not idle, or it would make room itself.
+    let mut busy = made.connect(&server);
+    busy.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n");
+    assert_eq!(made.connect(&server).get("/").response().text(), "/ ");
+    assert_eq!(busy.send("x").response().text(), "/ x");
     for mut gone in [silent, slow] {
-        assert!(matches!(gone.read(&mut [0; 16]), Ok(0) | Err(_)));
+        match gone.read(&mut [0; 16]) {
+            Ok(count) => assert_eq!(count, 0),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
+        }
     }
+}
+
+#[test]
+fn bodies_that_drip_make_room_after_a_moment() {
+    let made = made();
+    let server = made.setup().options(|options| options.worker_connections = 3).start(echo);
+    let [mut quick, mut slow, mut slower] = [(); 3].map(|()| made.connect(&server));
+    let upload = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n";
+    quick.send(upload).send(vec![b'x'; 999_999]);
+    slow.send(upload).send(vec![b'x'; 1000]);
+    slower.send(upload).send("x");
+    server.wait_for_connections(3);
+    server.turns.time(60); // Longer than a moment.
+    assert_eq!(made.connect(&server).get("/").response().text(), "/ ");
+    assert_eq!(slower.response().status, 408);
+    assert_eq!(quick.send("x").response().body.len(), "/ ".len() + 1_000_000);
+    drop(slow);
 }
 
 /// Sends a byte at a time.
@@ -220,6 +184,29 @@ fn a_client_that_reads_slowly_gets_everything_and_costs_the_others_nothing() {
     drop((slow, quick));
     server.stop();
     assert_eq!(closes.count(), 1);
+}
+
+/// What of it was encrypted and not sent doesn't count, in whole records.
+#[test]
+fn the_log_counts_what_the_socket_has_taken() {
+    let made = made();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.log");
+    let server = made
+        .setup()
+        .unix(directory.path())
+        .access_log("%(B)s", &path)
+        .options(|options| options.write_timeout = Some(Duration::from_millis(100)))
+        .start(|_, exchange| ok(exchange, vec![0xff; 8 << 20]));
+    let Local::Unix(socket) = server.local() else { panic!("unix") };
+    let mut client = Client::through(made.open(UnixStream::connect(socket).unwrap()));
+    client.get("/");
+    let line = || fs::read_to_string(&path).unwrap();
+    server.wait_until("the line", || line().ends_with('\n'));
+    let (End::Closed(received) | End::Reset(received)) = client.end();
+    let taken = received.into_iter().filter(|&byte| byte == 0xff).count();
+    assert!(taken > 0);
+    assert_eq!(line(), format!("{taken}\n"));
 }
 
 #[test]

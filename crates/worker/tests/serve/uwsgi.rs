@@ -211,7 +211,9 @@ fn who_speaks_the_other_protocol_is_told() {
              or listen without uwsgi://\n"
         )
     );
-    assert_eq!(fs::read_to_string(&path).unwrap(), "\"GET / HTTP/1.1\" 400\n");
+    server.wait_until("the line", || {
+        fs::read_to_string(&path).unwrap() == "\"GET / HTTP/1.1\" 400\n"
+    });
 
     let server = Server::start(echo);
     let response = server.connect().send(get("/")).response();
@@ -339,4 +341,22 @@ fn a_health_check_by_uwsgi() {
     let mut client = server.connect();
     assert_eq!(client.send(get("/health")).response().text(), "ready\n");
     client.is_closed();
+    // By what the proxy asks for.
+    let moved = request("GET", "/x", &[("PATH_INFO", "/health")]);
+    assert_eq!(server.connect().send(moved).response().text(), "ready\n");
+}
+
+#[test]
+fn what_the_proxy_asks_for_is_decoded_and_counts() {
+    let server = setup()
+        .options(|options| options.health_path = Some("/health%20check".to_owned()))
+        .start(echo);
+    let status = |uri, path_info| {
+        let bytes = request("GET", uri, &[("PATH_INFO", path_info)]);
+        server.connect().send(bytes).response().text().to_owned()
+    };
+    assert_eq!(status("/x", "/health check"), "ready\n");
+    assert_eq!(status("/health%20check", "/denied"), "/health%20check ");
+    assert_eq!(status("/x", "/health%20check"), "/x ");
+    assert_eq!(server.connect().send(get("/health%20check")).response().text(), "ready\n");
 }

@@ -53,7 +53,8 @@ fn refusal(more: &[(&str, &[u8])]) -> Refusal {
 #[test]
 fn a_request_of_nginx() {
     let translation = translate(&with(&[("REMOTE_USER", b"ada"), ("HTTP_CONNECTION", b"close")]));
-    let Translation { head, variables, client, secure } = translation.unwrap();
+    let Translation { head, path, variables, client, secure } = translation.unwrap();
+    assert_eq!(path.unwrap(), b"/a b");
     let head = String::from_utf8(head).unwrap();
     assert_eq!(head, "GET /a%20b?c=d HTTP/1.0\r\nHOST: example.org\r\nUSER-AGENT: test/1\r\n\r\n");
     assert_eq!(client, Some("192.0.2.7:40000".parse().unwrap()));
@@ -232,6 +233,21 @@ fn path_info_is_the_proxys_and_decoded_once() {
     // It doesn't say.
     assert_eq!(paths(0, "/%2525%zz%?%41", "", None), ["", "/%25%zz%"]);
     assert_eq!(paths(0, "/app/%41", "/app", None), ["/app", "/A"]);
+}
+
+#[test]
+fn the_path_is_all_that_the_proxy_asks_for() {
+    let path = |modifier1: u8, more: &[(&str, &[u8])]| {
+        let uri: (&str, &[u8]) = ("REQUEST_URI", b"/app/%2541?b");
+        let variables = [&[("REQUEST_METHOD", &b"GET"[..]), uri], more].concat();
+        translate_modified(modifier1, &variables).unwrap().path
+    };
+    let script_name: (&str, &[u8]) = ("SCRIPT_NAME", b"/app");
+    assert_eq!(path(0, &[script_name, ("PATH_INFO", b"/app/%41")]).unwrap(), b"/app/%41");
+    assert_eq!(path(30, &[script_name, ("PATH_INFO", b"/app/%41")]).unwrap(), b"/app/%41");
+    assert_eq!(path(0, &[script_name, ("PATH_INFO", b"/%41")]).unwrap(), b"/%41");
+    assert_eq!(path(0, &[("PATH_INFO", b"")]).unwrap(), b"");
+    assert_eq!(path(0, &[script_name]), None);
 }
 
 #[test]
