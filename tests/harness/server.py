@@ -81,6 +81,7 @@ class Flavour:
     name: str
     command: tuple[str, ...]
     ready: str
+    serving: str
     defaults: tuple[str, ...] = ()
 
     @classmethod
@@ -93,8 +94,8 @@ class Flavour:
         if name == "gunicorn":
             telling = f"--config={Path(__file__).parent / 'gunicorn_conf.py'}"
             options = ("--worker-class=gthread", "--threads=8", "--no-control-socket", telling)
-            return cls(name, (found,), r"ready to serve", options)
-        return cls(name, (found,), r'pid=\d+ ready\b|"ready"')
+            return cls(name, (found,), "ready to serve", "ready to serve", options)
+        return cls(name, (found,), r'pid=\d+ ready\b|"ready"', r': serving$|"serving"')
 
 
 @dataclass
@@ -279,7 +280,8 @@ class Stage:
         command: Iterable[str] | None = None,
         **settings: object,
     ) -> Server:
-        """Starts a server and waits until all its workers are ready.
+        """Starts a server and waits until all its workers are ready and the master has said so:
+        what it says later could fall between two writes of a worker on the same stderr.
 
         `bind` is tcp, v6 or unix, or None when the arguments or the configuration say it. `config`
         is the text of an ironhorn.yaml in the start directory. `limits` are soft resource limits of
@@ -304,6 +306,7 @@ class Stage:
         if ready:
             configured = yaml.safe_load(config).get("workers", 1) if config else 1
             server.wait_ready(int(str(settings.get("workers", configured))))
+            server.log.wait_for_line(self.flavour.serving)
         return server
 
     def _listen(self, bind: str | None) -> tuple[socket.socket | None, Address | None, list[str]]:

@@ -26,7 +26,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def main() -> int:
     """Each chosen fault on each chosen server."""
-    slow = sys.argv[1:2] == ["slow"]
+    slow = "slow" in sys.argv[1:]
     faults = [*SLOW, IDLE] if slow else FAULTS
     kinds = tuple(THREADS) if slow else ADAPTERS
     names = [fault.name for fault in faults]

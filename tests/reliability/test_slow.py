@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from .servers import Adapter, Ironhorn, IronhornThreads, Lacking, Uwsgi, Wanted
 pytestmark = [pytest.mark.chaos, pytest.mark.ironhorn("measured by scripts/reliability")]
 
 BIN = Path(sys.executable).parent
+TESTS = Path(__file__).parents[1]
 FEW = 12
 EITHER = pytest.mark.parametrize(
     "adapter", [Ironhorn(BIN), IronhornThreads(BIN)], ids=["inline", "threads"]
@@ -90,3 +92,10 @@ def test_the_document_has_the_table_of_the_figures() -> None:
     docs = Path(__file__).parents[2] / "docs"
     results = table.Results(docs, "slow-clients.json", faults, table.SLOW_BEGIN)
     assert results.shown() == table.table(results.servers, faults).strip()
+
+
+def test_the_command_finds_slow_behind_what_the_script_says() -> None:
+    command = [sys.executable, "-m", "reliability", "--peers", "nowhere", "slow", "--help"]
+    told = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, check=True).stdout
+    assert "half_bodies_1000" in told
+    assert "many_reloads" not in told
