@@ -19,8 +19,8 @@ use crate::expiry_thread::ExpiryThread;
 use crate::room::Room;
 use crate::runs::Runs;
 use crate::serve::{ConnectionOf, Next, Service};
-use crate::standin::StandIn;
 use crate::slowest::Slowest;
+use crate::standin::StandIn;
 use crate::timers::{Timeout, Timers, Told};
 use crate::{Context, Left};
 

@@ -23,7 +23,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{fs, io, mem};
 
-use ironhorn_unix::{BlockedSignals, BoardSlot, Listener, Monotonic, name_thread, readable, remove};
+use ironhorn_unix::{
+    BlockedSignals, BoardSlot, Listener, Monotonic, name_thread, readable, remove,
+};
 use mio::Token;
 
 use crate::Protocol;

@@ -160,6 +160,12 @@ impl Listener {
         self.passage.exit()
     }
 
+    /// All that it keeps open: for a process that was forked off and is not to have it.
+    pub fn descriptors(&self) -> [RawFd; 3] {
+        let [entry, exit] = self.passage.descriptors();
+        [self.socket.as_raw_fd(), entry, exit]
+    }
+
     /// The address asked for.
     pub fn address(&self) -> &Address {
         &self.address

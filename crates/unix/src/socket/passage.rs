@@ -72,6 +72,10 @@ impl Passage {
         self.exit.as_fd()
     }
 
+    pub(super) fn descriptors(&self) -> [RawFd; 2] {
+        [self.entry.as_raw_fd(), self.exit.as_raw_fd()]
+    }
+
     pub(super) fn try_clone(&self) -> io::Result<Self> {
         Ok(Self { entry: self.entry.try_clone()?, exit: self.exit.try_clone()? })
     }
