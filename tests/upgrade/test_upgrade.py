@@ -105,10 +105,10 @@ def sockets(pid: int) -> int:
 
 
 def sockets_of_server(server: Server) -> int:
-    """A listener, the channel to the worker, the control socket and the copy that keeps its file's
-    inode, and the original of fd://N.
+    """A listener and the passage beside it, the channel to the worker, the control socket and the
+    copy that keeps its file's inode, and the original of fd://N.
     """
-    return 5
+    return 7
 
 
 def links(pid: int) -> Iterator[str]:

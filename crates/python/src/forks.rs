@@ -4,7 +4,7 @@
 //! and connections. It must not act as a second worker: TERM is to end it, the server's port is
 //! not its to hold, and when the app's call returns in it, the answer is not its to send.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -34,10 +34,13 @@ pub(crate) fn watch(py: Python<'_>, entrances: &[Entrance]) -> PyResult<()> {
             reset(signal)?;
         }
         for listener in listeners.iter().filter_map(Weak::upgrade) {
-            // SAFETY: the worker had not dropped the `Listener` when it was copied, so the
-            // descriptor is open in the copy. Nobody uses or drops it there again: `leave` ends the
-            // process before the worker's loop could go on, and `upgrade` took but a share of it.
-            drop(unsafe { OwnedFd::from_raw_fd(listener.as_raw_fd()) });
+            for descriptor in listener.descriptors() {
+                // SAFETY: the worker had not dropped the `Listener` when it was copied, so the
+                // descriptor is open in the copy. Nobody uses or drops it there again: `leave` ends
+                // the process before the worker's loop could go on, and `upgrade` took but a share
+                // of it.
+                drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
+            }
         }
         interrupts::forget(arguments.py())
     })?;

@@ -331,6 +331,16 @@ impl BoardSlot {
         self.siblings().any(|sibling| sibling.memory().free.load(Relaxed) > 0)
     }
 
+    /// Whether another worker takes connections whose app, which runs in its loop, is idle.
+    pub fn has_idle_sibling(&self) -> bool {
+        self.siblings().any(|sibling| sibling.lanes() == 1 && !sibling.is_busy())
+    }
+
+    /// When the loop turned last.
+    pub fn heartbeat(&self) -> Monotonic {
+        Monotonic::from_nanos(self.memory().heartbeat.load(Relaxed))
+    }
+
     /// Whether another worker takes connections, has fewer of them than so many, and gets to take one:
     /// it isn't busy, or not with all its threads, or it has shown within `moment` that it lives.
     pub fn has_sibling_with_room(&self, most: usize, now: Monotonic, moment: Duration) -> bool {

@@ -83,7 +83,7 @@ pub use sink::{Fate, Links, Sink};
 pub use socket::{
     Address, AddressError, BindError, BindOptions, InheritedFault, Listener, ListenerFile, Local,
     Network, NetworkError, Peer, PeerList, PeerPattern, SocketFile, Stream, bind_private,
-    connect_private, effective_uid, is_disconnected, is_served, peer_uid,
+    connect_private, effective_uid, is_disconnected, is_served, peer_uid, readable,
 };
 pub use stack_file::StackFile;
 pub use stdio::{is_in_foreground, redirect_output};

@@ -7,10 +7,10 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use ironhorn_unix::{Monotonic, add_exclusive, remove};
+use ironhorn_unix::{Listener, Monotonic, add_exclusive, remove};
 
 use crate::application::Sender;
 use crate::connection::Client;
@@ -37,6 +37,30 @@ pub(crate) struct Acceptor {
     starved: bool,
 }
 
+/// Where a listener's connections come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queue {
+    /// The kernel.
+    New,
+    /// A sibling that can't serve them now, which has accepted them.
+    Passed,
+}
+
+/// Which of the listeners' queues have woken the loop.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Woken {
+    new: bool,
+    passed: bool,
+}
+
+impl Woken {
+    /// Who has been accepted once has waited for longer.
+    pub(crate) fn queues(self) -> impl Iterator<Item = Queue> {
+        let passed = self.passed.then_some(Queue::Passed);
+        passed.into_iter().chain(self.new.then_some(Queue::New))
+    }
+}
+
 /// What came of an attempt to accept.
 #[derive(Debug)]
 pub(crate) enum Accepted {
@@ -48,13 +72,25 @@ pub(crate) enum Accepted {
 }
 
 impl Acceptor {
-    /// The event of listener `n` comes with the token `first_token + n`.
+    /// An event of listener `n` comes with the token `first_token + 2 * n`, one of the connections
+    /// that were passed on with the next.
     pub(crate) fn new(entrances: Vec<Entrance>, first_token: usize) -> Self {
         Self { entrances, first_token, polled: false, taken: 0, paused_until: None, starved: false }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.entrances.len()
+    }
+
+    /// Notes which queue an event tells of.
+    pub(crate) fn note(&self, token: usize, woken: &mut Woken) {
+        let is_new = (token - self.first_token).is_multiple_of(2);
+        *(if is_new { &mut woken.new } else { &mut woken.passed }) = true;
+    }
+
+    /// The listeners, for who doesn't keep them open.
+    pub(crate) fn listeners(&self) -> Vec<Weak<Listener>> {
+        self.entrances.iter().map(|entrance| Arc::downgrade(&entrance.listener)).collect()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -65,14 +101,16 @@ impl Acceptor {
     pub(crate) fn poll(&mut self, epoll: BorrowedFd<'_>, wanted: bool) -> io::Result<()> {
         let round_over = self.taken >= A_ROUND;
         if self.polled && (!wanted || round_over) {
-            for entrance in &self.entrances {
-                remove(epoll, entrance.listener.as_fd())?;
+            for Entrance { listener, .. } in &self.entrances {
+                remove(epoll, listener.as_fd())?;
+                remove(epoll, listener.passed())?;
             }
             self.polled = false;
         }
         if wanted && !self.polled {
-            for (index, entrance) in self.entrances.iter().enumerate() {
-                add_exclusive(epoll, entrance.listener.as_fd(), self.first_token + index)?;
+            for (index, Entrance { listener, .. }) in self.entrances.iter().enumerate() {
+                add_exclusive(epoll, listener.as_fd(), self.first_token + 2 * index)?;
+                add_exclusive(epoll, listener.passed(), self.first_token + 2 * index + 1)?;
             }
             self.polled = true;
             self.taken = 0;
@@ -98,10 +136,14 @@ impl Acceptor {
         self.paused_until = None;
     }
 
-    /// Takes one connection from the queue of a listener.
-    pub(crate) fn accept(&mut self, index: usize, now: Monotonic) -> Accepted {
+    /// Takes one connection from a queue of a listener.
+    pub(crate) fn accept(&mut self, queue: Queue, index: usize, now: Monotonic) -> Accepted {
         let Entrance { listener, protocol } = &self.entrances[index];
-        match listener.accept() {
+        let accepted = match queue {
+            Queue::New => listener.accept(),
+            Queue::Passed => listener.take_passed(),
+        };
+        match accepted {
             Ok((stream, peer)) => {
                 self.taken += 1;
                 if std::mem::take(&mut self.starved) {
@@ -143,10 +185,12 @@ impl Acceptor {
 
     /// Takes one connection from the queue of any listener.
     pub(crate) fn accept_any(&mut self, now: Monotonic) -> Accepted {
-        for index in 0..self.len() {
-            match self.accept(index, now) {
-                Accepted::Nothing => {}
-                accepted => return accepted,
+        for queue in [Queue::Passed, Queue::New] {
+            for index in 0..self.len() {
+                match self.accept(queue, index, now) {
+                    Accepted::Nothing => {}
+                    accepted => return accepted,
+                }
             }
         }
         Accepted::Nothing

@@ -18,7 +18,7 @@ use std::time::Duration;
 use ironhorn_unix::{Monotonic, Received, Signal, State, ToMaster, ToWorker};
 
 use crate::Left;
-use crate::acceptor::Accepted;
+use crate::acceptor::{Accepted, Woken};
 use crate::connection::Connection;
 use crate::event_loop::Loop;
 use crate::runs::Runs;
@@ -71,7 +71,7 @@ impl Drain {
 
 impl<A: Runs> Loop<'_, A> {
     /// `woken`: by a listener, before.
-    pub(crate) fn on_channel(&mut self, woken: bool) -> io::Result<Option<Left>> {
+    pub(crate) fn on_channel(&mut self, woken: Woken) -> io::Result<Option<Left>> {
         loop {
             match self.channel.receive()? {
                 Received::Message(ToWorker::Retire) => self.retire(woken)?,
@@ -87,7 +87,7 @@ impl<A: Runs> Loop<'_, A> {
 
     /// signal(7): a worker can be told by anybody; its master will replace it. `woken`: by a
     /// listener, before.
-    pub(crate) fn on_signals(&mut self, woken: bool) -> io::Result<Option<Left>> {
+    pub(crate) fn on_signals(&mut self, woken: Woken) -> io::Result<Option<Left>> {
         for signal in self.signals.drain() {
             match signal {
                 Signal::SIGTERM => self.retire(woken)?,
@@ -133,7 +133,7 @@ impl<A: Runs> Loop<'_, A> {
         self.close_listeners()
     }
 
-    fn retire(&mut self, woken: bool) -> io::Result<()> {
+    fn retire(&mut self, woken: Woken) -> io::Result<()> {
         if self.drain != Drain::Serving {
             return Ok(());
         }
@@ -141,9 +141,7 @@ impl<A: Runs> Loop<'_, A> {
         // The connection may have woken us and nobody else: it is ours. One that comes when we are
         // awake already wakes somebody else (a wake-up takes us out of the queue of those who sleep,
         // since Linux 5.7), and may be from a client that was told 504 here: it is theirs.
-        if woken {
-            self.accept();
-        }
+        self.accept(woken);
         self.close_listeners()?;
         self.say_draining();
         Ok(())
@@ -168,6 +166,8 @@ impl<A: Runs> Loop<'_, A> {
     fn begin(&mut self, drain: Drain) {
         log::info!(connections = self.connections.len(); "draining");
         self.drain = drain;
+        // Who passes a connection on has to take it back if nobody else does.
+        self.end_stand_in();
         self.service.closing = true;
         self.service.app.begin_leaving();
         self.service.retiring = !matches!(drain, Drain::Stopping { .. });

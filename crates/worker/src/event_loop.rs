@@ -12,7 +12,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use crate::acceptor::{Accepted, Acceptor};
+use crate::acceptor::{Accepted, Acceptor, Woken};
 use crate::connection::Client;
 use crate::drain::Drain;
 use crate::expiry_thread::ExpiryThread;
@@ -20,6 +20,7 @@ use crate::room::Room;
 use crate::runs::Runs;
 use crate::serve::{ConnectionOf, Next, Service};
 use crate::slowest::Slowest;
+use crate::standin::StandIn;
 use crate::timers::{Timeout, Timers, Told};
 use crate::{Context, Left};
 
@@ -77,6 +78,9 @@ pub(crate) struct Loop<'a, A: Runs> {
     pub(crate) drain: Drain,
     pub(crate) worker_connections: usize,
     pub(crate) room: Room,
+    pub(crate) standin: Option<StandIn>,
+    /// Whether it was asked if the stand-in has somebody to pass connections to.
+    pub(crate) looked_for_siblings: bool,
     pub(crate) slowest: Slowest,
     heartbeat: Duration,
     /// Until the master was told that the worker is worn.
@@ -88,11 +92,13 @@ pub(crate) struct Loop<'a, A: Runs> {
 /// A connection, and what the loop knows of it.
 pub(crate) struct Held<A: Runs> {
     pub(crate) connection: ConnectionOf<A>,
-    token: Token,
+    pub(crate) token: Token,
     /// Whether epoll knows it: a connection that ends with its first response never is.
-    polled: bool,
+    pub(crate) polled: bool,
     /// Whether it is in [`Loop::again`].
     queued: bool,
+    /// Whether the stand-in knows it.
+    pub(crate) introduced: bool,
 }
 
 impl<'a, A: Runs> Loop<'a, A> {
@@ -132,6 +138,8 @@ impl<'a, A: Runs> Loop<'a, A> {
             accepted: Vec::new(),
             worker_connections: options.worker_connections,
             room: Room::default(),
+            standin: None,
+            looked_for_siblings: false,
             slowest: Slowest::default(),
             heartbeat: options.heartbeat,
             max_requests: options.max_requests,
@@ -171,20 +179,20 @@ impl<'a, A: Runs> Loop<'a, A> {
 
         // Those that join them in this turn wait for the next: others are to be polled first.
         let again = self.again.len();
-        let mut accepting = false;
+        let mut woken = Woken::default();
         let mut left = None;
         let events = mem::replace(&mut self.events, Events::with_capacity(0));
         let mut count = 0;
-        let polled = self.connections.len() + self.acceptor.len() + OTHERS;
+        let polled = self.connections.len() + 2 * self.acceptor.len() + OTHERS;
         for event in &events {
             count += 1;
             match event.token() {
-                CHANNEL => left = left.or(self.on_channel(accepting)?),
-                SIGNALS => left = left.or(self.on_signals(accepting)?),
+                CHANNEL => left = left.or(self.on_channel(woken)?),
+                SIGNALS => left = left.or(self.on_signals(woken)?),
                 INTERRUPTS => self.service.app.interrupted(),
                 APP => {} // it is attended to in each turn
                 EXPIRIES => A::answer_expired(self)?,
-                Token(token) if token & RESERVED != 0 => accepting = true,
+                Token(token) if token & RESERVED != 0 => self.acceptor.note(token, &mut woken),
                 token => self.on_connection(token, event),
             }
         }
@@ -199,9 +207,10 @@ impl<'a, A: Runs> Loop<'a, A> {
         }
         if self.takes_queue() {
             self.take_queue()?;
-        } else if accepting {
-            self.accept();
+        } else {
+            self.accept(woken);
         }
+        self.forget_passed();
         A::attend(self)?;
         // Not up to this moment: what has come since the poll isn't told of yet.
         if let Some(told) = self.told.until(now, count, EVENTS_A_TURN, polled) {
@@ -232,7 +241,13 @@ impl<'a, A: Runs> Loop<'a, A> {
     fn wait(&mut self) -> io::Result<()> {
         let timeout = self.sleep();
         let (poll, events) = (&mut self.poll, &mut self.events);
-        match self.service.app.while_idle(|| poll.poll(events, Some(timeout))) {
+        let waited = self.service.app.while_idle(|| poll.poll(events, Some(timeout)));
+        if let Some(standin) = &self.standin
+            && !self.events.is_empty()
+        {
+            standin.wake();
+        }
+        match waited {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.events.clear();
                 self.service.app.interrupted();
@@ -259,6 +274,9 @@ impl<'a, A: Runs> Loop<'a, A> {
 
     fn on_connection(&mut self, token: Token, event: &Event) {
         let Some(key) = self.key(token) else { return };
+        if !self.reclaim(key) {
+            return;
+        }
         let held = &mut self.connections[key];
         let connection = &mut held.connection;
         connection.read_closed |= event.is_read_closed();
@@ -285,7 +303,7 @@ impl<'a, A: Runs> Loop<'a, A> {
         } else if connection.readable && connection.reads() {
             self.service.receive(connection, &mut self.scratch)
         } else {
-            return;
+            return self.offer(key);
         };
         self.carry_out(key, next);
     }
@@ -302,7 +320,10 @@ impl<'a, A: Runs> Loop<'a, A> {
         let held = &mut self.connections[key];
         match next {
             Next::Wait => match self.drain.awaits(&held.connection) {
-                Some(class) => self.arm(key, class),
+                Some(class) => {
+                    self.arm(key, class);
+                    self.offer(key);
+                }
                 None => self.close(key),
             },
             Next::Again => {
@@ -352,17 +373,26 @@ impl<'a, A: Runs> Loop<'a, A> {
     /// Closing the descriptor takes it out of the epoll set too.
     pub(crate) fn close(&mut self, key: usize) {
         self.timers.cancel(key);
-        drop(self.connections.remove(key));
+        let held = self.connections.remove(key);
+        if let Some(standin) = &self.standin
+            && held.introduced
+        {
+            standin.forget(held.token, &held.connection.client.stream);
+        }
+        drop(held);
         self.acceptor.descriptor_freed();
     }
 
     /// Every listener that may have woken us gets its attempt, even if that is one connection too
     /// many: its siblings sleep on. Opening a connection runs the app, so that comes after.
-    pub(crate) fn accept(&mut self) {
+    pub(crate) fn accept(&mut self, woken: Woken) {
         let mut accepted = mem::take(&mut self.accepted);
-        for index in 0..self.acceptor.len() {
-            if let Accepted::Client(client) = self.acceptor.accept(index, Monotonic::now()) {
-                accepted.push(client);
+        for queue in woken.queues() {
+            for index in 0..self.acceptor.len() {
+                let now = Monotonic::now();
+                if let Accepted::Client(client) = self.acceptor.accept(queue, index, now) {
+                    accepted.push(client);
+                }
             }
         }
         for client in accepted.drain(..) {
@@ -385,7 +415,13 @@ impl<'a, A: Runs> Loop<'a, A> {
         self.uses[key] = (self.uses[key] + 1) & USE_MASK;
         let token = Token(self.uses[key] << USE_SHIFT | key);
         let connection = self.service.admit(client, token);
-        let held = entry.insert(Held { connection, token, polled: false, queued: false });
+        let held = entry.insert(Held {
+            connection,
+            token,
+            polled: false,
+            queued: false,
+            introduced: false,
+        });
         let next = self.service.receive(&mut held.connection, &mut self.scratch);
         self.carry_out(key, next);
     }
@@ -393,6 +429,7 @@ impl<'a, A: Runs> Loop<'a, A> {
     /// A worker that is full and can make no room lets its siblings have the connections.
     fn balance_accepting(&mut self) -> io::Result<()> {
         let now = Monotonic::now();
+        self.have_stand_in(now);
         self.room.balanced_at = Some(now);
         self.warn_if_full(now);
         let wanted = self.acceptor.may_accept(now)
@@ -404,6 +441,9 @@ impl<'a, A: Runs> Loop<'a, A> {
 
     fn expire(&mut self, now: Monotonic) {
         while let Some((key, class)) = self.timers.expire(now) {
+            if !self.reclaim(key) {
+                continue; // it will be forgotten
+            }
             let connection = &mut self.connections[key].connection;
             let next = match class {
                 Timeout::Write => self.service.try_once_more(connection, &mut self.scratch),
@@ -421,6 +461,7 @@ impl<'a, A: Runs> Loop<'a, A> {
         }
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
+            self.reclaim(key);
             self.service.app.abandon(&self.connections[key].connection);
             self.service.lost(&mut self.connections[key].connection);
             self.close(key);

@@ -40,6 +40,7 @@ mod room;
 mod runs;
 mod serve;
 mod slowest;
+mod standin;
 mod static_files;
 mod timers;
 pub mod tls;

@@ -88,6 +88,10 @@ impl<A: Runs> Loop<'_, A> {
             } else if let Some((key, _)) = self.timers.first(Timeout::KeepAlive) {
                 self.look_and_close(key);
             } else if let Some(key) = self.dispensable(now) {
+                if !self.reclaim(key) {
+                    self.close(key);
+                    continue;
+                }
                 let connection = &mut self.connections[key].connection;
                 log::debug!(peer:? = connection.client.sender.peer; "closed: others wait");
                 self.service.time_out(connection);
@@ -123,6 +127,9 @@ impl<A: Runs> Loop<'_, A> {
 
     /// A kept connection goes unless its next request has come.
     fn look_and_close(&mut self, key: usize) {
+        if !self.reclaim(key) {
+            return self.close(key);
+        }
         let connection = &mut self.connections[key].connection;
         // A request that is served now restarts the wait for the next.
         connection.readable = true;

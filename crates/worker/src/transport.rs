@@ -5,12 +5,13 @@
 //! when the last of them has let it go, and its number isn't another's before.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use ironhorn_unix::Stream;
 
+use crate::standin::Offer;
 use crate::tls::{Session, Tls, TlsFacts};
 
 /// The two directions of one connection. Nothing waits but [`wait_writable`](Self::wait_writable).
@@ -20,12 +21,23 @@ use crate::tls::{Session, Tls, TlsFacts};
 pub(crate) struct Transport {
     socket: Stream,
     tls: OnceLock<Box<Session>>,
+    offer: Offer,
 }
 
 impl Transport {
     /// Bytes as they are.
     pub(crate) fn plain(socket: Stream) -> Self {
-        Self { socket, tls: OnceLock::new() }
+        Self { socket, tls: OnceLock::new(), offer: Offer::default() }
+    }
+
+    /// Whether it may be passed on while the loop is away.
+    pub(crate) fn offer(&self) -> &Offer {
+        &self.offer
+    }
+
+    /// Another process has the connection: it is no longer this one's.
+    pub(crate) fn let_go(&self, instead: BorrowedFd<'_>) -> io::Result<()> {
+        self.socket.let_go(instead)
     }
 
     /// From here on the connection speaks TLS; `received` is what has come of that already.
@@ -179,6 +191,12 @@ impl Transport {
     /// What the handshake has agreed on, if there was one.
     pub(crate) fn tls_facts(&self) -> Option<&TlsFacts> {
         self.tls.get()?.facts()
+    }
+}
+
+impl AsFd for Transport {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

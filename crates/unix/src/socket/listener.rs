@@ -17,6 +17,7 @@ use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 use super::address::Address;
 use super::error::BindError;
 use super::inherited;
+use super::passage::Passage;
 use super::stream::Stream;
 use super::unix_path::{self, Inode, ListenerFile, Occupant};
 use crate::privileges::set_umask;
@@ -51,6 +52,7 @@ pub struct Listener {
     local: Local,
     /// The socket file that this listener made.
     file: Option<Inode>,
+    passage: Passage,
 }
 
 /// Where a listener really is.
@@ -139,6 +141,31 @@ impl Listener {
         }
     }
 
+    /// Leaves a connection to whoever takes it first, of those that share this listener: another
+    /// copy of its descriptor. `WouldBlock`: as many as can be are left already.
+    pub fn pass(&self, connection: BorrowedFd<'_>) -> io::Result<()> {
+        self.passage.put(connection)
+    }
+
+    /// Takes a connection that somebody has [left](Self::pass). Err with `WouldBlock`: there is
+    /// none.
+    pub fn take_passed(&self) -> io::Result<(Stream, Peer)> {
+        let socket = Socket::from(self.passage.take()?);
+        let peer = Peer::of(&socket.peer_addr()?);
+        Ok((Stream::from(OwnedFd::from(socket)), peer))
+    }
+
+    /// Readable while there is a connection to [take](Self::take_passed).
+    pub fn passed(&self) -> BorrowedFd<'_> {
+        self.passage.exit()
+    }
+
+    /// All that it keeps open: for a process that was forked off and is not to have it.
+    pub fn descriptors(&self) -> [RawFd; 3] {
+        let [entry, exit] = self.passage.descriptors();
+        [self.socket.as_raw_fd(), entry, exit]
+    }
+
     /// The address asked for.
     pub fn address(&self) -> &Address {
         &self.address
@@ -173,6 +200,7 @@ impl Listener {
             address: self.address.clone(),
             local: self.local.clone(),
             file: self.file,
+            passage: self.passage.try_clone()?,
         })
     }
 
@@ -212,7 +240,7 @@ impl Listener {
 
     fn over(socket: Socket, address: &Address, file: Option<Inode>) -> io::Result<Self> {
         let local = Local::of(&socket)?;
-        Ok(Self { socket, address: address.clone(), local, file })
+        Ok(Self { socket, address: address.clone(), local, file, passage: Passage::new()? })
     }
 
     /// One that another process has bound; `file` is the socket file that it made.
@@ -225,7 +253,7 @@ impl Listener {
             Address::Unix(path) => Local::Unix(path.clone()),
             _ => Local::of(&socket)?,
         };
-        Ok(Self { socket, address, local, file })
+        Ok(Self { socket, address, local, file, passage: Passage::new()? })
     }
 
     fn accept_one(&self) -> io::Result<(Stream, Peer)> {

@@ -5,17 +5,33 @@
 //! program ignores that signal, as CPython and Rust's own start-up do.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::sendfile::sendfile64;
 use nix::sys::socket::{self, MsgFlags, Shutdown};
+use nix::unistd::dup3_raw;
 use socket2::SockRef;
 
 /// What sendmsg(2) takes at most (`IOV_MAX`); more is an error there, and a short send here.
 const SLICES: usize = 1024;
+
+/// Which of the `sockets` have something to read, by their places; waits for one at most `timeout`.
+pub fn readable<'a>(
+    sockets: impl Iterator<Item = BorrowedFd<'a>>,
+    timeout: Duration,
+) -> io::Result<Vec<usize>> {
+    let mut polled: Vec<_> = sockets.map(|socket| PollFd::new(socket, PollFlags::POLLIN)).collect();
+    if polled.is_empty() {
+        return Ok(Vec::new());
+    }
+    poll(&mut polled, PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX))?;
+    let ready = polled.iter().enumerate().filter(|(_, polled)| polled.any().unwrap_or(false));
+    Ok(ready.map(|(index, _)| index).collect())
+}
 
 /// A connected socket, nonblocking and closed on exec.
 #[derive(Debug)]
@@ -101,6 +117,17 @@ impl Stream {
                 Err(errno) => return Err(errno.into()),
             }
         }
+    }
+
+    /// Lets the connection go, which another process has by now, before its owner is dropped:
+    /// `instead` takes its place under the same number.
+    pub fn let_go(&self, instead: BorrowedFd<'_>) -> io::Result<()> {
+        // SAFETY: the number that is overwritten is this stream's own, and stays open and its own.
+        // Who uses it meanwhile, in another thread, uses one or the other.
+        let replaced = unsafe { dup3_raw(instead, self.0.as_raw_fd(), OFlag::O_CLOEXEC) }?;
+        // Its owner is this stream.
+        let _ = replaced.into_raw_fd();
+        Ok(())
     }
 
     /// Whether the connection is broken or closed in both directions. Asks, doesn't wait.

@@ -1,0 +1,121 @@
+"""Nobody waits behind one worker's long request while another worker is idle."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from harness import Server, Stage, Wire, wait_until
+from harness.measure import descriptors
+from harness.process import Gate
+
+pytestmark = pytest.mark.ironhorn("its workers pass connections on")
+
+Opens = Callable[[Server], list[list[Wire]]]
+
+PATIENCE = 30
+MANY = 400
+"""Connections after which both workers must have got some."""
+
+
+def pid_of(wire: Wire) -> int:
+    return int(wire.get("/pid").read_response().body)
+
+
+@pytest.fixture
+def kept_by_each() -> Iterator[Opens]:
+    """At least three kept connections of each of two workers, by worker."""
+    with ExitStack() as wires:
+
+        def open_them(server: Server) -> list[list[Wire]]:
+            held: dict[int, list[Wire]] = defaultdict(list)
+            for _ in range(MANY):
+                wire = wires.enter_context(server.connect(PATIENCE))
+                held[pid_of(wire)].append(wire)
+                if len(held) == 2 and all(len(its) >= 3 for its in held.values()):
+                    return list(held.values())
+            raise AssertionError({pid: len(its) for pid, its in held.items()})
+
+        yield open_them
+
+
+@pytest.mark.parametrize("preload", [False, True], ids=["", "preload"])
+@pytest.mark.parametrize("bind", ["tcp", "unix"])
+def test_kept_connections_go_to_who_is_idle(
+    stage: Stage, gate: Callable[[str], Gate], kept_by_each: Opens, bind: str, preload: bool
+) -> None:
+    server = stage.serve(workers=2, bind=bind, preload=preload, keepalive=PATIENCE)
+    busy = gate("busy")
+    (kept, *others), idle = kept_by_each(server)
+    there, elsewhere = pid_of(kept), pid_of(idle[0])
+    before = descriptors(there)
+    kept.get("/meet?busy")
+    busy.wait_arrived()
+    for _ in range(2):  # they stay there
+        assert {pid_of(wire) for wire in others} == {elsewhere}
+    assert kept.is_silent_for(0.01)
+    busy.let_pass()
+    assert kept.read_response().status == 200
+    assert pid_of(kept) == there
+    wait_until(lambda: descriptors(there) <= before - len(others), what="it has let them go")
+    assert all(pid_of(wire) for wire in [*others, *idle])
+
+
+def test_what_is_passed_on_can_end_while_the_worker_is_busy(
+    stage: Stage, gate: Callable[[str], Gate], kept_by_each: Opens
+) -> None:
+    """The client learns it, as nobody else holds the connection."""
+    server = stage.serve(workers=2, keepalive=PATIENCE)
+    busy = gate("busy")
+    (kept, other, *_), (idle, *_) = kept_by_each(server)
+    elsewhere = pid_of(idle)
+    kept.get("/meet?busy")
+    busy.wait_arrived()
+    other.get("/pid", "Connection: close")
+    assert int(other.read_response().body) == elsewhere
+    other.wait_closed()
+    busy.let_pass()
+    assert kept.read_response().status == 200
+
+
+def test_where_all_are_busy_who_is_free_first_has_it(
+    stage: Stage, gate: Callable[[str], Gate], kept_by_each: Opens
+) -> None:
+    server = stage.serve(workers=2, keepalive=PATIENCE)
+    first, second = gate("first"), gate("second")
+    (kept, other, *_), (idle, *_) = kept_by_each(server)
+    elsewhere = pid_of(idle)
+    kept.get("/meet?first")
+    first.wait_arrived()
+    idle.get("/meet?second")
+    second.wait_arrived()
+    other.get("/pid")
+    assert other.is_silent_for(0.2)
+    second.let_pass()
+    assert int(other.read_response().body) == elsewhere
+    first.let_pass()
+    assert kept.read_response().status == idle.read_response().status == 200
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP], ids=["TERM", "HUP"])
+def test_nobody_is_lost_at_the_end(
+    stage: Stage, gate: Callable[[str], Gate], kept_by_each: Opens, signum: signal.Signals
+) -> None:
+    """A request that came while the worker was busy is answered, whoever is told to leave."""
+    server = stage.serve(workers=2, keepalive=PATIENCE, graceful_timeout=PATIENCE)
+    busy = gate("busy")
+    (kept, *others), _ = kept_by_each(server)
+    kept.get("/meet?busy")
+    busy.wait_arrived()
+    with server.complains("stopping" if signum == signal.SIGTERM else "reloaded"):
+        os.kill(server.pid, signum)
+        for wire in others:
+            wire.get("/pid")
+    busy.let_pass()
+    assert kept.read_response().status == 200
+    for wire in others:
+        assert wire.read_response().status == 200
