@@ -130,6 +130,21 @@ def test_a_big_upload_in_chunks(server: Server) -> None:
         assert wire.read_response(deadline=30).body.decode() == expected
 
 
+@pytest.mark.parametrize("size", [65_537, 300_000, 1 << 20, (1 << 20) + 1])
+@pytest.mark.parametrize("piece", [10_000, 1 << 20], ids=["in pieces", "at once"])
+def test_a_big_upload_and_what_follows_it(server: Server, size: int, piece: int) -> None:
+    """What is received for the body ends where that does: the next request is behind it."""
+    body = hashlib.shake_128(b"seed").digest(size)
+    after = request("POST", "/echo", body=b"the next")
+    sent = request("POST", "/digest", body=body) + after + after
+    with server.connect() as wire:
+        for at in range(0, len(sent), piece):
+            wire.send(sent[at : at + piece], 30)
+        expected = f"{size} {hashlib.sha256(body).hexdigest()}"
+        assert wire.read_response(deadline=30).body.decode() == expected
+        assert wire.read_response().body == wire.read_response().body == b"the next"
+
+
 def test_an_empty_body(server: Server) -> None:
     with server.connect() as wire:
         assert wire.send(request("POST", "/echo", body=b"")).read_response().body == b""

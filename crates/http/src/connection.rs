@@ -142,6 +142,14 @@ impl Connection {
         }
     }
 
+    /// How many bytes of the body are still to come, where its length was announced and some are.
+    pub fn body_left(&self) -> Option<u64> {
+        match self.state {
+            State::Length { left } => Some(left),
+            _ => None,
+        }
+    }
+
     /// Whether the request is complete, head and body.
     pub fn body_finished(&self) -> bool {
         self.state == State::Finished

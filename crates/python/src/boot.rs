@@ -12,7 +12,7 @@ use ironhorn_config::Settings;
 use ironhorn_http::Limits;
 use ironhorn_master::command::WORKER_COMMANDS;
 use ironhorn_master::{ExitCode, WorkerSeat, ZygoteSeat};
-use ironhorn_unix::{Board, Monotonic, StackFile, State, limit_arenas, thread_count};
+use ironhorn_unix::{Board, Monotonic, StackFile, State, limit_arenas, reuse_blocks, thread_count};
 use ironhorn_worker::{Context, Entrance, Left, Options};
 use pyo3::prelude::*;
 
@@ -30,6 +30,9 @@ use crate::{boot_errors, daemon, forks, logging, static_files, traceback, trust}
 
 /// How long a worker that can't boot waits for the one that says why.
 const REPORT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What malloc is to have at hand: a request body in memory is up to 1 MiB, and the app gets a copy.
+const BLOCKS: usize = 4 << 20;
 
 /// How many arenas of malloc the app threads share. With eight threads that make 5 MB of JSON each, two
 /// arenas hold two thirds of the memory that one for each thread does, and are no slower.
@@ -173,6 +176,7 @@ fn serve(
             }
         },
     };
+    reuse_blocks(BLOCKS);
     let left = if options.multithread {
         limit_arenas(ARENAS);
         let apps = loaded.into_iter().map(|(prefix, app)| (prefix, app.unbind())).collect();

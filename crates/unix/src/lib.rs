@@ -17,14 +17,16 @@
 //! | `channel` | owning descriptors that were received | zygote: [`Channel::receive_with_fds`] |
 //! | `examine` | `sigaction(2)`, a handler | worker: [`answer_examinations`] |
 //! | `epoll` | `epoll_ctl(2)` | worker: [`add_exclusive`], [`remove`] |
+//! | `socket::stream` | `recv(2)` into room that isn't initialised | worker: [`Stream::recv_behind`] |
+//! | `socket::stream` | `dup3(2)` over its own descriptor | worker: [`Stream::let_go`] |
+//! | `socket::passage` | owning a descriptor that was received | worker: [`Listener::take_passed`] |
 //! | `socket::listener` | `accept4(2)` with the peer's address, owning its descriptor | worker: [`Listener::accept`] |
 //! | `socket::inherited` | borrowing descriptor N of `fd://N` | python: [`Listener::bind`], [`Listener::check`] |
 //! | `socket::inherited` | owning the descriptor of an adopted listener | python: [`Listener::adopt`] |
 //! | `upgrade` | `pre_exec` of a new program, borrowing descriptors to be inherited | python: [`Program::spawn`], [`set_close_on_exec`] |
-//! | `arenas` | `mallopt(3)` | python: [`limit_arenas`] |
+//! | `malloc` | `mallopt(3)` | python: [`limit_arenas`] |
 //! | `title` | writing over the kernel's argv area | python: [`set_process_title`] |
 
-mod arenas;
 mod board;
 mod channel;
 mod child;
@@ -35,6 +37,7 @@ mod epoll;
 mod examine;
 mod fork;
 mod limits;
+mod malloc;
 mod memory;
 mod notify;
 mod pidfile;
@@ -54,7 +57,6 @@ mod working_directory;
 pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
 
-pub use arenas::limit_arenas;
 pub use board::{Board, BoardLane, BoardSlot, LANES, ONE_REPORT, Running, Snapshot, State};
 pub use channel::{
     Channel, Frame, FromZygote, MasterEnd, Received, ToMaster, ToWorker, ToZygote, WorkerEnd,
@@ -74,6 +76,7 @@ pub use fork::{
     fork_orphan, thread_count, wait_for_parent,
 };
 pub use limits::{open_files, raise_open_files};
+pub use malloc::{limit_arenas, reuse_blocks};
 pub use memory::{Memory, OomKills};
 pub use notify::Notifier;
 pub use pidfile::{Pidfile, PidfileError};

@@ -13,6 +13,7 @@ use ironhorn_unix::Monotonic;
 
 use crate::application::Body;
 use crate::pace::Pace;
+use crate::transport::Transport;
 
 /// Bodies up to this many bytes stay in memory,
 const MEMORY_LIMIT: usize = 1 << 20;
@@ -25,6 +26,9 @@ const SCARCE_LIMIT: usize = 1 << 16;
 /// A body announced with a length is given room at once, but a length is only a promise:
 /// not more than this many bytes before the first has arrived.
 const FIRST_ROOM: usize = 1 << 16;
+
+/// Of a body that stays in memory, what comes after so many bytes is received where it stays.
+const STRAIGHT_FROM: usize = FIRST_ROOM / 2;
 
 /// A request whose body isn't whole.
 #[derive(Debug)]
@@ -167,6 +171,33 @@ impl Spool {
         }
     }
 
+    /// Receives more of a body of which so many bytes are left, without a copy on the way; `None`
+    /// unless it will stay in memory whole and enough has come for its length to be believed.
+    ///
+    /// What has come is to be [taken note of](Self::note).
+    pub(crate) fn receive_straight(
+        &mut self,
+        left: u64,
+        stream: &Transport,
+    ) -> Option<io::Result<usize>> {
+        let left = usize::try_from(left).ok()?;
+        let whole = self.memory.len().checked_add(left)?;
+        if self.memory.len() < STRAIGHT_FROM || whole > self.share.of.memory_limit() {
+            return None;
+        }
+        stream.recv_behind(&mut self.memory, left)
+    }
+
+    /// Takes note of the last `count` bytes in memory, as those of the body that `http` is at.
+    pub(crate) fn note(&mut self, http: &mut Http, count: usize, limits: &Limits) {
+        let before = self.memory.len() - count;
+        let event = http.receive_body(&self.memory[before..], limits);
+        debug_assert!(matches!(event, Ok(BodyEvent::Data { consumed, .. }) if consumed == count));
+        self.length += count as u64;
+        // Room that nothing has been written to takes no memory.
+        self.share.set_memory(self.memory.len());
+    }
+
     fn push(&mut self, content: &[u8]) -> Result<(), BodyError> {
         self.length += content.len() as u64;
         if let Some(file) = &mut self.file {
@@ -216,6 +247,11 @@ impl Spool {
 mod tests {
     use super::*;
     use std::io::Read;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use ironhorn_http::{FieldStorage, Received};
+    use ironhorn_unix::Stream;
 
     #[test]
     fn a_small_body_stays_in_memory() {
@@ -223,6 +259,40 @@ mod tests {
         spool.push(b"he").unwrap();
         spool.push(b"llo").unwrap();
         assert!(matches!(spool.finish().unwrap(), Body::Memory(bytes) if bytes == b"hello"));
+    }
+
+    #[test]
+    fn the_rest_of_a_large_body_is_received_where_it_stays() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let stream = Transport::plain(Stream::from(OwnedFd::from(near)));
+        let (mut http, limits) = (Http::default(), Limits::default());
+        let head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 40000\r\n\r\n";
+        let mut storage = FieldStorage::new();
+        assert!(matches!(
+            http.receive_head(head, &mut storage, &limits),
+            Ok(Received::Complete(_))
+        ));
+        let all = Storage::new(None);
+        let mut spool = Spool::new(BodyLength::Length(40_000), all.clone());
+        let before = vec![b'a'; STRAIGHT_FROM - 1];
+        assert!(!spool.receive(&mut http, &before, &limits).unwrap().whole);
+        assert!(spool.receive_straight(http.body_left().unwrap(), &stream).is_none());
+        assert!(!spool.receive(&mut http, b"a", &limits).unwrap().whole);
+
+        let left = http.body_left().unwrap();
+        far.write_all(&[b'b'; 8000]).unwrap();
+        far.write_all(b"GET").unwrap();
+        let count = spool.receive_straight(left, &stream).unwrap().unwrap();
+        assert_eq!(count as u64, left);
+        spool.note(&mut http, count, &limits);
+        assert!(http.body_finished() && http.body_left().is_none());
+        assert_eq!((spool.length(), all.memory.get()), (40_000, 40_000));
+        let mut next = [0; 1000];
+        assert_eq!(stream.recv(&mut next).unwrap(), 8000 + 3 - count);
+        let Body::Memory(bytes) = spool.finish().unwrap() else { panic!("not in memory") };
+        assert!(bytes[..STRAIGHT_FROM].iter().all(|&byte| byte == b'a'));
+        assert!(bytes[STRAIGHT_FROM..].iter().all(|&byte| byte == b'b'));
     }
 
     #[test]

@@ -168,6 +168,12 @@ impl<A: Runs> Service<A> {
                 self.app.hold_back(connection);
                 return Next::App;
             }
+            if let Some(next) = self.receive_straight(connection) {
+                if next != Next::Wait || !connection.reads() {
+                    return next;
+                }
+                continue;
+            }
             match connection.client.stream.recv(scratch) {
                 Ok(0) => return self.end_of_file(connection),
                 Ok(count) => {
@@ -187,6 +193,20 @@ impl<A: Runs> Service<A> {
             }
         }
         Next::Again
+    }
+
+    /// Receives more of a large body to where it stays; `None`: that is to be done in the usual way.
+    fn receive_straight(&mut self, connection: &mut ConnectionOf<A>) -> Option<Next> {
+        let Phase::Body(upload) = &mut connection.phase else { return None };
+        let left = connection.http.body_left()?;
+        let count = match upload.spool.receive_straight(left, &connection.client.stream)? {
+            Ok(0) => return Some(self.end_of_file(connection)),
+            Ok(count) => count,
+            Err(_) => return None, // it is met again
+        };
+        connection.readable = count as u64 == left || connection.read_closed;
+        upload.spool.note(&mut connection.http, count, &self.around.options.limits);
+        Some(self.process(connection, &[]).1)
     }
 
     /// Goes on with a connection that had more to do, or whose socket has room again.

@@ -58,6 +58,16 @@ impl Transport {
         }
     }
 
+    /// Receives up to `most` bytes behind what `buffer` holds, as [`Stream::recv_behind`] does; `None`
+    /// where a layer has to see them first.
+    pub(crate) fn recv_behind(
+        &self,
+        buffer: &mut Vec<u8>,
+        most: usize,
+    ) -> Option<io::Result<usize>> {
+        self.tls.get().is_none().then(|| self.socket.recv_behind(buffer, most))
+    }
+
     /// Whether more could be received at once, after `count` bytes were received into `room`.
     pub(crate) fn may_hold_more(&self, count: usize, room: usize) -> bool {
         match self.tls.get() {

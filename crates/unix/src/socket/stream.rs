@@ -43,6 +43,19 @@ impl Stream {
         Ok(socket::recv(self.0.as_raw_fd(), buffer, MsgFlags::empty())?)
     }
 
+    /// Receives what is there, up to `most` bytes, behind what `buffer` holds; it grows to have that
+    /// room. 0: the peer sends no more (or `most` is 0).
+    pub fn recv_behind(&self, buffer: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        buffer.reserve_exact(most);
+        let room = &mut buffer.spare_capacity_mut()[..most];
+        // SAFETY: recv(2) writes into the room at most, for which a byte needn't be initialised.
+        let count = unsafe { libc::recv(self.0.as_raw_fd(), room.as_mut_ptr().cast(), most, 0) };
+        let count = usize::try_from(Errno::result(count)?).expect("invariant: it isn't negative");
+        // SAFETY: there is room for that many, and recv(2) has written them.
+        unsafe { buffer.set_len(buffer.len() + count) };
+        Ok(count)
+    }
+
     /// Like [`recv`](Self::recv), but what is received stays to be received (`MSG_PEEK`).
     pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
         Ok(socket::recv(self.0.as_raw_fd(), buffer, MsgFlags::MSG_PEEK)?)
