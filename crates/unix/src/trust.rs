@@ -161,6 +161,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         create_dir(at("data")).unwrap();
+        // A test beside this one may have no umask for a moment.
+        fs::set_permissions(at("data"), Permissions::from_mode(0o755)).unwrap();
         symlink("data/../data", at("logs")).unwrap();
         symlink(at("logs/target"), at("link")).unwrap();
         symlink("round", at("round")).unwrap();
