@@ -119,3 +119,24 @@ def test_nobody_is_lost_at_the_end(
     assert kept.read_response().status == 200
     for wire in others:
         assert wire.read_response().status == 200
+
+
+def test_what_is_passed_on_goes_on_as_it_began(
+    stage: Stage, gate: Callable[[str], Gate], kept_by_each: Opens
+) -> None:
+    """A reload that has others begin with a PROXY header changes nothing for who is connected."""
+    server = stage.serve(config="workers: 2", keepalive=PATIENCE, graceful_timeout=PATIENCE)
+    busy = gate("busy")
+    (kept, *others), _ = kept_by_each(server)
+    kept.get("/meet?busy")
+    busy.wait_arrived()
+    (stage.directory / "ironhorn.yaml").write_text(
+        "workers: 2\nproxy_protocol: auto\nproxy_allow_from: 127.0.0.1\n"
+    )
+    mark = server.log.mark()
+    server.send(signal.SIGHUP)
+    server.log.wait_for_line("reloaded", since=mark)
+    for _ in range(2):
+        assert all(pid_of(wire) for wire in others)
+    busy.let_pass()
+    assert kept.read_response().status == 200

@@ -63,6 +63,24 @@ fn tcp() {
     assert!(getsockopt(&stream, sockopt::TcpNoDelay).unwrap());
 }
 
+/// Who takes it finds the one behind it.
+#[test]
+fn a_connection_that_was_reset_is_not_passed_on() {
+    let listener = bind("127.0.0.1:0").unwrap();
+    let gone = TcpStream::connect(inet(&listener)).unwrap();
+    let (first, _) = accept(&listener);
+    let client = TcpStream::connect(inet(&listener)).unwrap();
+    let (second, _) = accept(&listener);
+    socket2::SockRef::from(&gone).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(gone);
+    await_readable(&first);
+    listener.pass(first.as_fd()).unwrap();
+    listener.pass(second.as_fd()).unwrap();
+    let (_, peer) = listener.take_passed().unwrap();
+    assert_eq!(peer, Peer::Inet(client.local_addr().unwrap()));
+    assert_eq!(listener.take_passed().unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
 #[test]
 fn tcp_v6_is_without_v4() {
     let listener = match bind("[::1]:0") {

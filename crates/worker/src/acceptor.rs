@@ -150,6 +150,9 @@ impl Acceptor {
                     log::info!("accepting again");
                 }
                 let stream = Transport::plain(stream);
+                // What is passed on has begun with plain HTTP, whatever a reload has changed since.
+                let passed = queue == Queue::Passed;
+                let protocol = if passed { &Protocol::Http } else { protocol };
                 if let Protocol::Https(tls) = protocol
                     && let Err(error) = stream.start_tls(tls, Vec::new())
                 {
@@ -164,6 +167,7 @@ impl Acceptor {
                     key: 0,
                     listener: index,
                     trusted: false,
+                    passed,
                 })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Nothing,

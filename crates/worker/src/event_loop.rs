@@ -96,7 +96,7 @@ pub(crate) struct Held<A: Runs> {
     /// Whether epoll knows it: a connection that ends with its first response never is.
     pub(crate) polled: bool,
     /// Whether it is in [`Loop::again`].
-    queued: bool,
+    pub(crate) queued: bool,
     /// Whether the stand-in knows it.
     pub(crate) introduced: bool,
 }
@@ -205,12 +205,13 @@ impl<'a, A: Runs> Loop<'a, A> {
                 self.on_again(token);
             }
         }
+        // Before others come: they have left room.
+        self.forget_passed();
         if self.takes_queue() {
             self.take_queue()?;
         } else {
             self.accept(woken);
         }
-        self.forget_passed();
         A::attend(self)?;
         // Not up to this moment: what has come since the poll isn't told of yet.
         if let Some(told) = self.told.until(now, count, EVENTS_A_TURN, polled) {

@@ -193,7 +193,7 @@ impl<A: Runs> Loop<'_, A> {
     pub(crate) fn offer(&mut self, key: usize) {
         let Some(standin) = &self.standin else { return };
         let held = &mut self.connections[key];
-        if !held.connection.is_idle() || !held.polled {
+        if !held.connection.is_idle() || !held.polled || held.queued {
             return;
         }
         let client = &held.connection.client;

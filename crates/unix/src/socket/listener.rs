@@ -150,9 +150,15 @@ impl Listener {
     /// Takes a connection that somebody has [left](Self::pass). Err with `WouldBlock`: there is
     /// none.
     pub fn take_passed(&self) -> io::Result<(Stream, Peer)> {
-        let socket = Socket::from(self.passage.take()?);
-        let peer = Peer::of(&socket.peer_addr()?);
-        Ok((Stream::from(OwnedFd::from(socket)), peer))
+        loop {
+            let socket = Socket::from(self.passage.take()?);
+            match socket.peer_addr() {
+                Ok(peer) => return Ok((Stream::from(OwnedFd::from(socket)), Peer::of(&peer))),
+                // Its client has reset it since: there may be others behind it.
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Readable while there is a connection to [take](Self::take_passed).
