@@ -202,7 +202,8 @@ impl<A: Runs> Service<A> {
         let count = match upload.spool.receive_straight(left, &connection.client.stream)? {
             Ok(0) => return Some(self.end_of_file(connection)),
             Ok(count) => count,
-            Err(_) => return None, // it is met again
+            // The usual way meets it again; a reset, which is told once, as the end.
+            Err(_) => return None,
         };
         connection.readable = count as u64 == left || connection.read_closed;
         upload.spool.note(&mut connection.http, count, &self.around.options.limits);
