@@ -18,6 +18,7 @@ PAGE = b"<p>All work and no play makes Jack a dull boy.</p>\n".ljust(64, b" ") *
 LARGE = bytes(range(32, 127)) * 1077 + b"\n" * 85
 CHUNK = b"0123456789abcdef" * 1024
 CHUNKS = 64
+SMALLEST = "smallest:hello"
 FILES = {"20k.bin": 20 << 10, "10m.bin": 10 << 20}
 
 PLAIN = (("Content-Type", "text/plain"),)
@@ -151,7 +152,7 @@ def with_workers(count: int) -> Scenario:
 
 def memory(app: str, preload: bool) -> Scenario:
     """What four workers take."""
-    of = "hello" if app == "plain:hello" else "Flask"
+    of = "hello" if app == SMALLEST else "Flask"
     told = "imported before the fork" if preload else "imported by each worker"
     source = hello("", "", "") if of == "hello" else route("flask")
     return replace(
@@ -170,7 +171,7 @@ def memory(app: str, preload: bool) -> Scenario:
 
 def startup(app: str) -> Scenario:
     """How soon four workers answer."""
-    of = "hello" if app == "plain:hello" else "Flask"
+    of = "hello" if app == SMALLEST else "Flask"
     source = hello("", "", "") if of == "hello" else route("flask")
     return replace(
         source,
@@ -321,10 +322,10 @@ def all_scenarios() -> tuple[Scenario, ...]:
         with_idle(10_000),
         *(with_connections(count) for count in (1, 16, 128, 1024)),
         *(with_workers(count) for count in sorted({1, 2, cores})),
-        startup("plain:hello"),
+        startup(SMALLEST),
         startup("flask_route:app"),
-        memory("plain:hello", preload=False),
-        memory("plain:hello", preload=True),
+        memory(SMALLEST, preload=False),
+        memory(SMALLEST, preload=True),
         memory("flask_route:app", preload=False),
         memory("flask_route:app", preload=True),
     )

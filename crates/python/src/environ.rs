@@ -16,6 +16,7 @@
 mod forwarded;
 mod known;
 mod names;
+mod seen;
 mod template;
 mod values;
 mod visible;
@@ -32,6 +33,7 @@ use pyo3::types::{PyDict, PyString};
 
 use crate::ffi::latin1;
 use names::Names;
+use seen::Seen;
 pub(crate) use template::Constants;
 use template::template;
 pub(crate) use values::percent_decode;
@@ -71,6 +73,7 @@ pub(crate) struct Environs<'py> {
     header_map: HeaderMap,
     visible: Visible,
     names: Names<'py>,
+    seen: Seen<'py>,
     /// The last peer's address: behind a proxy it is the same one request after request.
     last_peer: Option<(IpAddr, Bound<'py, PyString>)>,
     scratch: Vec<u8>,
@@ -106,6 +109,7 @@ impl<'py> Environs<'py> {
             header_map,
             visible,
             names: Names::new(py),
+            seen: Seen::new(),
             last_peer: None,
             scratch: Vec::new(),
         })
@@ -190,7 +194,7 @@ impl<'py> Environs<'py> {
         environ.set_item(intern!(py, "REMOTE_ADDR"), address)?;
         match peer.port() {
             0 => Ok(()), // not known
-            port => environ.set_item(intern!(py, "REMOTE_PORT"), decimal(py, port)?),
+            port => environ.set_item(intern!(py, "REMOTE_PORT"), self.seen.port(py, port)?),
         }
     }
 
@@ -229,7 +233,7 @@ impl<'py> Environs<'py> {
                 Some(known) => {
                     let bit = 1 << known;
                     let key = self.names.known(known);
-                    let value = latin1(py, field.value)?;
+                    let value = self.seen.field(py, known, field.value)?;
                     if seen & bit == 0 {
                         seen |= bit;
                         environ.set_item(key, value)?;
@@ -330,21 +334,6 @@ fn method<'py>(py: Python<'py>, method: &str) -> Bound<'py, PyString> {
         other => return PyString::new(py, other),
     };
     interned.clone()
-}
-
-/// A port as a str, without going through a `String`.
-fn decimal(py: Python<'_>, mut number: u16) -> PyResult<Bound<'_, PyString>> {
-    const DIGITS: &[u8; 10] = b"0123456789";
-    let mut digits = [0; 5];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = DIGITS[usize::from(number % 10)];
-        number /= 10;
-        if number == 0 {
-            return latin1(py, &digits[start..]);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,9 @@ use crate::hooks::Confs;
 use crate::host::{Launch, Server, master_options};
 use crate::tls::{self, ServerTls};
 use crate::upgrade::SetAside;
-use crate::{check, control_path, ctl, daemon, hooks, logging, privileges, static_files, systemd};
+use crate::{
+    check, control_path, ctl, daemon, gateway, hooks, logging, privileges, static_files, systemd,
+};
 
 /// The settings or the command line are wrong.
 pub(crate) const USAGE: i32 = 2;
@@ -160,6 +162,8 @@ fn start(
     // What the settings no longer ask for is closed.
     drop(inherited);
     let (control, file) = opened.unzip();
+    // What is here is every process's: none has it again because its collector went through it.
+    gateway::freeze(py).map_err(|error| format!("cannot freeze what was loaded: {error}"))?;
     let mut server = Server::new(py, launch, generation, pidfile, succession)
         .map_err(|error| format!("cannot watch for what concerns the master: {error}"))?;
     server.promise = promise.take();

@@ -6,7 +6,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use super::{decimal, values};
+use super::values::{self, decimal};
 use crate::ffi::latin1;
 
 /// Who is at the other end of the connection, where that isn't the client.

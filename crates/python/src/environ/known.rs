@@ -17,6 +17,19 @@ pub(super) fn find(name: &[u8]) -> Option<Known> {
     (start..end).find(|&known| NAMES[known].as_bytes().eq_ignore_ascii_case(name))
 }
 
+/// Whether the value is what a client proves itself by.
+pub(super) fn is_secret(known: Known) -> bool {
+    const SECRETS: [Known; 6] = [
+        position("authorization"),
+        position("proxy-authorization"),
+        COOKIE,
+        position("x-api-key"),
+        position("x-csrftoken"),
+        position("x-csrf-token"),
+    ];
+    SECRETS.contains(&known)
+}
+
 /// The environ key of a field (PEP 3333, "environ Variables"; RFC 3875 §4.1.18).
 pub(super) fn key(name: &[u8]) -> String {
     let upper = name.iter().map(|&byte| match byte {

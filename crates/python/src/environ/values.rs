@@ -1,5 +1,10 @@
 //! Values that are not on the wire as PEP 3333 wants them.
 
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::ffi::latin1;
+
 /// Decodes percent escapes; what is no escape stays as it is, as `urllib.parse.unquote` has it.
 /// `None` if there is nothing to decode.
 pub(crate) fn percent_decode<'a>(encoded: &[u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
@@ -47,6 +52,21 @@ pub(super) fn without_user(authority: &[u8]) -> &[u8] {
     match authority.iter().rposition(|&byte| byte == b'@') {
         Some(at) => &authority[at + 1..],
         None => authority,
+    }
+}
+
+/// A port as a str, without going through a `String`.
+pub(super) fn decimal(py: Python<'_>, mut number: u16) -> PyResult<Bound<'_, PyString>> {
+    const DIGITS: &[u8; 10] = b"0123456789";
+    let mut digits = [0; 5];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = DIGITS[usize::from(number % 10)];
+        number /= 10;
+        if number == 0 {
+            return latin1(py, &digits[start..]);
+        }
     }
 }
 
