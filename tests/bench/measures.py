@@ -13,7 +13,7 @@ from harness.process import time_until
 
 from . import client, wrk
 from .checks import Wrong
-from .measuring import cpu_seconds, pss
+from .measuring import cpu_seconds, leaves, process_seconds, pss
 from .running import STARTING, Ended, Running
 from .scenario import Figures
 from .trial import Trial
@@ -39,6 +39,8 @@ MIXED_LEAST = 9.0
 """Seconds: so that each of them has its turn."""
 
 HALF_PAUSE = 10
+SPREAD_PAUSE = 100
+"""Milliseconds between two requests of a connection: 64 of them ask some 600 times a second."""
 
 
 def steady(trial: Trial) -> Figures:
@@ -169,6 +171,29 @@ def ask_slowly(crowd: list[client.Connection], over: threading.Event) -> None:
         answer(connection)
     for connection in crowd:
         connection.close()
+
+
+def spread(trial: Trial) -> Figures:
+    """What the busiest worker does of a full load and of a low one."""
+    with trial.start() as running:
+        trial.check(running)
+        trial.warm(running)
+        full, figures = busiest(trial, running, 0)
+        low, _ = busiest(trial, running, SPREAD_PAUSE)
+        return {"busiest": full, "busiest_low": low, "rps": figures["rps"], "cpu": figures["cpu"]}
+
+
+def busiest(trial: Trial, running: Running, pause_ms: int) -> tuple[float, Figures]:
+    """The CPU time of the busiest worker under a load, where 1 is an even share of all."""
+    workers = leaves(running.pid)
+    before = [process_seconds(pid) for pid in workers]
+    asking, connections = trial.scenario.asking, trial.scenario.connections
+    load = wrk.Load(running.address, asking, connections, trial.seconds, pause_ms=pause_ms)
+    figures = trial.loaded(running, load)
+    spent = [process_seconds(pid) - was for pid, was in zip(workers, before, strict=True)]
+    # Whatever else the server has of processes does next to nothing.
+    spent = sorted(spent, reverse=True)[: trial.wanted.workers]
+    return spent[0] / sum(spent) * trial.wanted.workers, figures
 
 
 def startup(trial: Trial) -> Figures:

@@ -17,6 +17,11 @@ def tree(pid: int) -> list[int]:
     return sorted({*living(pid), *descendants(pid)})
 
 
+def leaves(pid: int) -> list[int]:
+    """Those that have no children: the workers, wherever a server forks them from."""
+    return [each for each in tree(pid) if not descendants(each)]
+
+
 def process_seconds(pid: int) -> float:
     """User and system time of all threads of a process, those that have ended too, to the
     nanosecond: /proc/PID/stat has ticks of 10 ms. 0 if it is gone.

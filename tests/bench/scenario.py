@@ -41,6 +41,8 @@ METRICS = {
     "waited": Metric("Waited over 20 ms, %", "{:,.2f}"),
     "start": Metric("First answer, ms", "{:,.0f}"),
     "start_cpu": Metric("CPU until then, ms", "{:,.0f}"),
+    "busiest": Metric("Busiest worker at full load", "{:,.2f}"),
+    "busiest_low": Metric("at a low load", "{:,.2f}"),
     "idle": Metric("PSS idle, MiB"),
     "loaded": Metric("PSS after load, MiB"),
 }

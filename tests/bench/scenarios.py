@@ -150,6 +150,25 @@ def with_workers(count: int) -> Scenario:
     )
 
 
+def spread(count: int, closes: bool) -> Scenario:
+    """How even the load of so many workers is."""
+    how = "a connection each" if closes else "connections kept"
+    return hello(
+        f"spread-{count}{'-close' if closes else ''}",
+        f"Spread over {count} workers, {how}",
+        "The CPU time of the busiest worker as a multiple of an even share, 64 connections: at "
+        "full load, and when each of them pauses 100 ms between two requests. Nothing is pinned.",
+        measure=measures.spread,
+        connections=64,
+        asking=Asking(headers=(("Connection", "close"),)) if closes else Asking(),
+        checks=(checks.closes,) if closes else (),
+        wanted=Wanted(workers=count, needs=frozenset() if closes else KEPT),
+        metrics=("busiest", "busiest_low", "rps", "cpu"),
+        main="busiest",
+        shared=True,
+    )
+
+
 def memory(app: str, preload: bool) -> Scenario:
     """What four workers take."""
     of = "hello" if app == SMALLEST else "Flask"
@@ -322,6 +341,7 @@ def all_scenarios() -> tuple[Scenario, ...]:
         with_idle(10_000),
         *(with_connections(count) for count in (1, 16, 128, 1024)),
         *(with_workers(count) for count in sorted({1, 2, cores})),
+        *(spread(count, closes) for count in (2, 4, 8) for closes in (False, True)),
         startup(SMALLEST),
         startup("flask_route:app"),
         memory(SMALLEST, preload=False),
