@@ -192,3 +192,16 @@ def computes(server: Checked) -> list[str]:
     if moments() - before < 6:
         raise Wrong("the app's background thread stands still")
     return []
+
+
+def ends_responses(server: Checked) -> list[str]:
+    """The `close()` of what the app returned is called (PEP 3333, "Specification Details"): Django
+    and Flask end a request there, give back its database connections and more.
+    """
+    with server.connect() as wire:
+        before = int(wire.send(server.scenario.asking.raw("ended")).read_response().body)
+    with server.connect() as wire:
+        after = int(wire.send(server.scenario.asking.raw("ended")).read_response().body)
+    if after <= before:
+        raise Wrong("close() of what the app returned is not called")
+    return []

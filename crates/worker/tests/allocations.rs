@@ -1,4 +1,4 @@
-//! A small request on a connection that is kept costs no allocation.
+//! A small request on a connection that is kept costs no allocation, nor does its line in the log.
 //!
 //! Alone in its program, as allocations of every thread are counted.
 
@@ -18,12 +18,14 @@ mod harness;
 use std::alloc::System;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 
 use ironhorn_http::forwarded::ClientFrom;
 use ironhorn_unix::{
-    Address, BindOptions, Board, Listener, Local, PeerPattern, Received, Signals, ToMaster,
+    Address, BindOptions, Board, Links, Listener, Local, PeerPattern, Received, Signals, ToMaster,
     ToWorker, channel,
 };
+use ironhorn_worker::access_log::{AccessLog, Format};
 use ironhorn_worker::{
     Application, Body, Chunks, Context, Entrance, Exchange, Failed, Left, Protocol, Reply, Request,
     Stream, run,
@@ -79,7 +81,7 @@ impl Application for Hello {
 }
 
 #[test]
-fn a_small_request_allocates_nothing() {
+fn a_small_request_and_its_line_allocate_nothing() {
     let address: Address = "127.0.0.1:0".parse().unwrap();
     let listener = Listener::bind(&address, &BindOptions::default()).unwrap();
     let Local::Inet(local) = *listener.local() else { panic!("{:?}", listener.local()) };
@@ -88,6 +90,8 @@ fn a_small_request_allocates_nothing() {
     let mut options = harness::Setup::new().options;
     options.trust.forwarders = ["127.0.0.1".parse::<PeerPattern>().unwrap()].into_iter().collect();
     options.trust.policy.client = ClientFrom::Untrusted;
+    let format = Format::parse("combined").unwrap();
+    let access_log = AccessLog::to_file(format, Path::new("/dev/null"), Links::All).unwrap();
     let worker = std::thread::spawn(move || {
         let context = Context {
             options,
@@ -95,7 +99,7 @@ fn a_small_request_allocates_nothing() {
             channel,
             signals: &mut Signals::install(&[]).unwrap(),
             slot,
-            access_log: None,
+            access_log: Some(access_log),
             reopen_logs: &mut || {},
             enters: &mut |_| {},
         };

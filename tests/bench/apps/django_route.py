@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.core.signals import request_finished
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
@@ -22,7 +23,18 @@ settings.configure(
 )
 
 
+ended: list[None] = []
+
+
+def end(**_: object) -> None:
+    ended.append(None)
+    request_finished.disconnect(end)
+
+
 def item(request: HttpRequest, number: int) -> JsonResponse:
+    if request.META.get("QUERY_STRING") == "ended":
+        request_finished.connect(end)
+        return JsonResponse(len(ended), safe=False)
     return JsonResponse({"id": number, "name": "anvil", "price": 12.5, "tags": ["iron", "heavy"]})
 
 
