@@ -16,6 +16,7 @@ from .checks import Wrong
 from .measuring import cpu_seconds, leaves, process_seconds, pss
 from .running import STARTING, Ended, Running
 from .scenario import Figures
+from .servers import Lacking
 from .trial import Trial
 
 MIB = 1 << 20
@@ -39,6 +40,8 @@ MIXED_LEAST = 9.0
 """Seconds: so that each of them has its turn."""
 
 HALF_PAUSE = 10
+NOTHING = 0.005
+"""The share of the CPU time up to which a process is no worker."""
 SPREAD_PAUSE = 100
 """Milliseconds between two requests of a connection: 64 of them ask some 600 times a second."""
 
@@ -191,9 +194,11 @@ def busiest(trial: Trial, running: Running, pause_ms: int) -> tuple[float, Figur
     load = wrk.Load(running.address, asking, connections, trial.seconds, pause_ms=pause_ms)
     figures = trial.loaded(running, load)
     spent = [process_seconds(pid) - was for pid, was in zip(workers, before, strict=True)]
-    # Whatever else the server has of processes does next to nothing.
-    spent = sorted(spent, reverse=True)[: trial.wanted.workers]
-    return spent[0] / sum(spent) * trial.wanted.workers, figures
+    if min(spent) < 0:
+        raise Wrong("a worker has ended")
+    if sum(each > sum(spent) * NOTHING for each in spent) > trial.wanted.workers:
+        raise Lacking("others work beside its workers")
+    return max(spent) / sum(spent) * trial.wanted.workers, figures
 
 
 def startup(trial: Trial) -> Figures:

@@ -124,6 +124,9 @@ fn start(
         log::warn!("what is logged in the background is lost: set error_logfile");
     }
     raise_open_files();
+    // What is here is every process's: none has it again because its collector went through it. Not
+    // so the modules of hooks, which are let go after a reload.
+    gateway::freeze(py).map_err(|error| format!("cannot freeze what was loaded: {error}"))?;
     let loaded = match launch.load_hooks(py, resolved) {
         Ok(loaded) => loaded,
         Err(error) => return Ok(fail(USAGE, &error.text())),
@@ -162,8 +165,6 @@ fn start(
     // What the settings no longer ask for is closed.
     drop(inherited);
     let (control, file) = opened.unzip();
-    // What is here is every process's: none has it again because its collector went through it.
-    gateway::freeze(py).map_err(|error| format!("cannot freeze what was loaded: {error}"))?;
     let mut server = Server::new(py, launch, generation, pidfile, succession)
         .map_err(|error| format!("cannot watch for what concerns the master: {error}"))?;
     server.promise = promise.take();

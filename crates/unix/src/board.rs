@@ -336,6 +336,20 @@ impl BoardSlot {
         self.siblings().any(|sibling| sibling.lanes() == 1 && !sibling.is_busy())
     }
 
+    /// Whether this worker, with so many connections, has over one more than an even share of those
+    /// of all that take some, and an idle one has at least two fewer.
+    pub fn has_too_many(&self, connections: u32) -> bool {
+        let (mut workers, mut all, mut least) = (1, u64::from(connections), u32::MAX);
+        for sibling in self.siblings() {
+            let theirs = sibling.memory().connections.load(Relaxed);
+            (workers, all) = (workers + 1, all + u64::from(theirs));
+            if !sibling.is_busy() {
+                least = least.min(theirs);
+            }
+        }
+        u64::from(connections) * workers > all + workers && least.saturating_add(2) <= connections
+    }
+
     /// When the loop turned last.
     pub fn heartbeat(&self) -> Monotonic {
         Monotonic::from_nanos(self.memory().heartbeat.load(Relaxed))
@@ -580,6 +594,26 @@ mod tests {
         one.reset();
         one.set_state(State::Ready);
         assert!(!other.has_free_sibling());
+    }
+
+    #[test]
+    fn too_many_is_over_one_more_than_a_share_while_an_idle_sibling_has_fewer() {
+        let board = Board::new(3).unwrap();
+        let [one, two, three] = [1, 2, 3].map(|nr| board.slot(nr));
+        one.set_state(State::Ready);
+        assert!(!one.has_too_many(100), "nobody else takes any");
+        two.set_state(State::Ready);
+        assert!(!one.has_too_many(2));
+        assert!(one.has_too_many(3));
+        two.set_connections(10);
+        assert!(!one.has_too_many(12));
+        assert!(one.has_too_many(13));
+        three.set_state(State::Ready);
+        three.set_connections(4);
+        // An even share of 10, 4 and 9 is less than 8.
+        assert!(one.has_too_many(9));
+        three.lane(0).begin_request(b"GET", b"/", Monotonic::from_nanos(1));
+        assert!(!one.has_too_many(9), "who has fewer is busy");
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub(crate) struct Acceptor {
 pub(crate) enum Queue {
     /// The kernel.
     New,
-    /// A sibling that can't serve them now, which has accepted them.
+    /// A sibling that has accepted them, and can't serve them now or has too many.
     Passed,
 }
 
@@ -183,6 +183,19 @@ impl Acceptor {
                 log::error!(error:%, address:% = listener.address(); "cannot accept");
                 self.paused_until = Some(now + PAUSE);
                 Accepted::Nothing
+            }
+        }
+    }
+
+    /// Leaves a new connection to a sibling that waits for one, and the next to come as well. False:
+    /// it has to be served here.
+    pub(crate) fn pass(&mut self, client: &Client) -> bool {
+        self.taken = A_ROUND;
+        match self.entrances[client.listener].listener.pass(client.stream.as_fd()) {
+            Ok(()) => true,
+            Err(error) => {
+                log::debug!(error:%; "cannot pass a connection on");
+                false
             }
         }
     }

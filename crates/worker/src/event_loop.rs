@@ -12,7 +12,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use crate::acceptor::{Accepted, Acceptor, Woken};
+use crate::acceptor::{Accepted, Acceptor, Queue, Woken};
 use crate::connection::Client;
 use crate::drain::Drain;
 use crate::expiry_thread::ExpiryThread;
@@ -391,7 +391,14 @@ impl<'a, A: Runs> Loop<'a, A> {
         for queue in woken.queues() {
             for index in 0..self.acceptor.len() {
                 let now = Monotonic::now();
-                if let Accepted::Client(client) = self.acceptor.accept(queue, index, now) {
+                let Accepted::Client(client) = self.acceptor.accept(queue, index, now) else {
+                    continue;
+                };
+                let others = self.connections.len() + accepted.len();
+                let is_left = queue == Queue::New
+                    && self.leaves_to_sibling(&client, others)
+                    && self.acceptor.pass(&client);
+                if !is_left {
                     accepted.push(client);
                 }
             }
@@ -481,6 +488,6 @@ pub(crate) fn key_of(token: Token) -> u32 {
     u32::try_from(token.0 & ((1 << USE_SHIFT) - 1)).unwrap_or_default()
 }
 
-fn to_u32(connections: usize) -> u32 {
+pub(crate) fn to_u32(connections: usize) -> u32 {
     u32::try_from(connections).unwrap_or(u32::MAX)
 }

@@ -29,9 +29,11 @@ use ironhorn_unix::{
 use mio::Token;
 
 use crate::Protocol;
+use crate::connection::Client;
 use crate::drain::Drain;
-use crate::event_loop::Loop;
+use crate::event_loop::{Loop, to_u32};
 use crate::runs::Runs;
+use crate::serve::Service;
 use crate::transport::Transport;
 
 /// A turn of the loop that takes longer has the stand-in look after its connections.
@@ -162,6 +164,15 @@ impl Drop for StandIn {
     }
 }
 
+impl<A: Runs> Service<A> {
+    /// Whether another worker would know all of a connection that this one does.
+    fn may_pass(&self, client: &Client) -> bool {
+        matches!(client.protocol, Protocol::Http)
+            // What a proxy has said at its start would be lost.
+            && self.around.options.trust.proxy_protocol.is_none()
+    }
+}
+
 /// The loop's side of it.
 impl<A: Runs> Loop<'_, A> {
     /// Starts the stand-in if there are others who could serve this worker's connections: with the
@@ -188,8 +199,7 @@ impl<A: Runs> Loop<'_, A> {
         keys.into_iter().for_each(|key| self.offer(key));
     }
 
-    /// Leaves a connection that waits for a request to the stand-in, if another worker would know
-    /// all of it that this one does.
+    /// Leaves a connection that waits for a request to the stand-in.
     pub(crate) fn offer(&mut self, key: usize) {
         let Some(standin) = &self.standin else { return };
         let held = &mut self.connections[key];
@@ -199,13 +209,20 @@ impl<A: Runs> Loop<'_, A> {
         let client = &held.connection.client;
         if held.introduced {
             client.stream.offer().open();
-        } else if matches!(client.protocol, Protocol::Http)
-            // What a proxy has said at its start would be lost.
-            && self.service.around.options.trust.proxy_protocol.is_none()
-        {
+        } else if self.service.may_pass(client) {
             held.introduced = true;
             standin.introduce(held.token, &client.stream, client.listener);
         }
+    }
+
+    /// Whether a connection that comes beside so many others is better off with an idle sibling: one
+    /// that is kept stays where it is, so who has more of them than others lets its clients wait
+    /// while those are idle.
+    pub(crate) fn leaves_to_sibling(&self, client: &Client, others: usize) -> bool {
+        A::INLINE
+            && self.drain == Drain::Serving
+            && self.service.may_pass(client)
+            && self.service.around.slot.has_too_many(to_u32(others + 1))
     }
 
     /// Takes a connection back. False: another worker has it, and it will be forgotten.

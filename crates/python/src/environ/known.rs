@@ -17,12 +17,13 @@ pub(super) fn find(name: &[u8]) -> Option<Known> {
     (start..end).find(|&known| NAMES[known].as_bytes().eq_ignore_ascii_case(name))
 }
 
-/// Whether the value is what a client proves itself by.
+/// Whether the value is what a client proves itself by, or an address that may have that in it.
 pub(super) fn is_secret(known: Known) -> bool {
-    const SECRETS: [Known; 6] = [
+    const SECRETS: [Known; 7] = [
         position("authorization"),
         position("proxy-authorization"),
         COOKIE,
+        position("referer"),
         position("x-api-key"),
         position("x-csrftoken"),
         position("x-csrf-token"),
