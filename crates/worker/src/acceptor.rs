@@ -19,6 +19,8 @@ use crate::{Entrance, Protocol};
 
 /// How long nothing is accepted after the process ran out of descriptors, unless one is freed.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long a worker leaves it to the others to accept that has left them a connection.
+const ASIDE: Duration = Duration::from_millis(2);
 /// After so many connections a worker takes its place behind its siblings, or the first would get
 /// all that come while everybody sleeps.
 const A_ROUND: u32 = 16;
@@ -187,12 +189,15 @@ impl Acceptor {
         }
     }
 
-    /// Leaves a new connection to a sibling that waits for one, and the next to come as well. False:
-    /// it has to be served here.
-    pub(crate) fn pass(&mut self, client: &Client) -> bool {
-        self.taken = A_ROUND;
+    /// Leaves a new connection to a sibling that waits for one, and the next to come as well: this
+    /// worker would be back before a sibling has woken up, and take what it has just left. False: it
+    /// has to be served here.
+    pub(crate) fn pass(&mut self, client: &Client, now: Monotonic) -> bool {
         match self.entrances[client.listener].listener.pass(client.stream.as_fd()) {
-            Ok(()) => true,
+            Ok(()) => {
+                self.paused_until = Some(now + ASIDE);
+                true
+            }
             Err(error) => {
                 log::debug!(error:%; "cannot pass a connection on");
                 false

@@ -12,7 +12,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use crate::acceptor::{Accepted, Acceptor, Queue, Woken};
+use crate::acceptor::{Accepted, Acceptor, Woken};
 use crate::connection::Client;
 use crate::drain::Drain;
 use crate::expiry_thread::ExpiryThread;
@@ -395,9 +395,8 @@ impl<'a, A: Runs> Loop<'a, A> {
                     continue;
                 };
                 let others = self.connections.len() + accepted.len();
-                let is_left = queue == Queue::New
-                    && self.leaves_to_sibling(&client, others)
-                    && self.acceptor.pass(&client);
+                let is_left =
+                    self.leaves_to_sibling(&client, others) && self.acceptor.pass(&client, now);
                 if !is_left {
                     accepted.push(client);
                 }
