@@ -74,9 +74,10 @@ fn a_connection_that_was_reset_is_not_passed_on() {
     socket2::SockRef::from(&gone).set_linger(Some(Duration::ZERO)).unwrap();
     drop(gone);
     await_readable(&first);
-    listener.pass(first.as_fd()).unwrap();
-    listener.pass(second.as_fd()).unwrap();
-    let (_, peer) = listener.take_passed().unwrap();
+    listener.pass(first.as_fd(), 1).unwrap();
+    listener.pass(second.as_fd(), 2).unwrap();
+    let (_, peer, times) = listener.take_passed().unwrap();
+    assert_eq!(times, 2);
     assert_eq!(peer, Peer::Inet(client.local_addr().unwrap()));
     assert_eq!(listener.take_passed().unwrap_err().kind(), ErrorKind::WouldBlock);
 }

@@ -142,19 +142,18 @@ impl Acceptor {
     pub(crate) fn accept(&mut self, queue: Queue, index: usize, now: Monotonic) -> Accepted {
         let Entrance { listener, protocol } = &self.entrances[index];
         let accepted = match queue {
-            Queue::New => listener.accept(),
+            Queue::New => listener.accept().map(|(stream, peer)| (stream, peer, 0)),
             Queue::Passed => listener.take_passed(),
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok((stream, peer, passed)) => {
                 self.taken += 1;
                 if std::mem::take(&mut self.starved) {
                     log::info!("accepting again");
                 }
                 let stream = Transport::plain(stream);
                 // What is passed on has begun with plain HTTP, whatever a reload has changed since.
-                let passed = queue == Queue::Passed;
-                let protocol = if passed { &Protocol::Http } else { protocol };
+                let protocol = if passed > 0 { &Protocol::Http } else { protocol };
                 if let Protocol::Https(tls) = protocol
                     && let Err(error) = stream.start_tls(tls, Vec::new())
                 {
@@ -193,7 +192,10 @@ impl Acceptor {
     /// worker would be back before a sibling has woken up, and take what it has just left. False: it
     /// has to be served here.
     pub(crate) fn pass(&mut self, client: &Client, now: Monotonic) -> bool {
-        match self.entrances[client.listener].listener.pass(client.stream.as_fd()) {
+        match self.entrances[client.listener]
+            .listener
+            .pass(client.stream.as_fd(), client.passed + 1)
+        {
             Ok(()) => {
                 self.paused_until = Some(now + ASIDE);
                 true

@@ -43,8 +43,8 @@ pub(crate) struct Client {
     pub(crate) listener: usize,
     /// Whether it is a proxy whose word on its requests is taken.
     pub(crate) trusted: bool,
-    /// Whether a sibling has served it before: what comes next is a request.
-    pub(crate) passed: bool,
+    /// How often it was passed on since it was accepted or served: what comes next is a request.
+    pub(crate) passed: u8,
 }
 
 impl Client {

@@ -40,6 +40,8 @@ use crate::transport::Transport;
 pub(crate) const PATIENCE: Duration = Duration::from_millis(5);
 /// After so many looks at an idle loop, the stand-in sleeps until it is woken.
 const IDLE_LOOKS: u32 = 200;
+/// After being passed on so often a connection stays: an idle worker with few may take none.
+const MOST_PASSED: u8 = 8;
 /// However it was missed, it wakes by itself.
 const SLEEP: Duration = Duration::from_secs(1);
 
@@ -221,6 +223,7 @@ impl<A: Runs> Loop<'_, A> {
     pub(crate) fn leaves_to_sibling(&self, client: &Client, others: usize) -> bool {
         A::INLINE
             && self.drain == Drain::Serving
+            && client.passed < MOST_PASSED
             && self.service.may_pass(client)
             && self.service.around.slot.has_too_many(to_u32(others + 1))
     }
@@ -322,7 +325,7 @@ impl Shared {
         if stream.offer().exchange(Offer::OPEN, Offer::PASSING).is_err() {
             return true; // The loop is back.
         }
-        if let Err(error) = listener.pass(stream.as_fd()) {
+        if let Err(error) = listener.pass(stream.as_fd(), 1) {
             log::debug!(error:%; "cannot pass a connection on");
             stream.offer().open();
             return false;

@@ -142,18 +142,22 @@ impl Listener {
     }
 
     /// Leaves a connection to whoever takes it first, of those that share this listener: another
-    /// copy of its descriptor. `WouldBlock`: as many as can be are left already.
-    pub fn pass(&self, connection: BorrowedFd<'_>) -> io::Result<()> {
-        self.passage.put(connection)
+    /// copy of its descriptor. With this it was left so many `times`. `WouldBlock`: as many as can be
+    /// are left already.
+    pub fn pass(&self, connection: BorrowedFd<'_>, times: u8) -> io::Result<()> {
+        self.passage.put(connection, times)
     }
 
-    /// Takes a connection that somebody has [left](Self::pass). Err with `WouldBlock`: there is
-    /// none.
-    pub fn take_passed(&self) -> io::Result<(Stream, Peer)> {
+    /// Takes a connection that somebody has [left](Self::pass), with how often it was. Err with
+    /// `WouldBlock`: there is none.
+    pub fn take_passed(&self) -> io::Result<(Stream, Peer, u8)> {
         loop {
-            let socket = Socket::from(self.passage.take()?);
+            let (descriptor, times) = self.passage.take()?;
+            let socket = Socket::from(descriptor);
             match socket.peer_addr() {
-                Ok(peer) => return Ok((Stream::from(OwnedFd::from(socket)), Peer::of(&peer))),
+                Ok(peer) => {
+                    return Ok((Stream::from(OwnedFd::from(socket)), Peer::of(&peer), times));
+                }
                 // Its client has reset it since: there may be others behind it.
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
                 Err(error) => return Err(error),

@@ -32,19 +32,19 @@ impl Passage {
         Ok(Self { entry, exit })
     }
 
-    /// Puts a copy of a connection in. `WouldBlock`: the passage is full.
-    pub(super) fn put(&self, connection: BorrowedFd<'_>) -> io::Result<()> {
+    /// Puts a copy of a connection in, and how often it was. `WouldBlock`: the passage is full.
+    pub(super) fn put(&self, connection: BorrowedFd<'_>, times: u8) -> io::Result<()> {
         let descriptors = [connection.as_raw_fd()];
         let rights = [ControlMessage::ScmRights(&descriptors)];
         let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
         // A message without bytes would look like the end.
-        sendmsg::<()>(self.entry.as_raw_fd(), &[IoSlice::new(b"c")], &rights, flags, None)?;
+        sendmsg::<()>(self.entry.as_raw_fd(), &[IoSlice::new(&[times])], &rights, flags, None)?;
         Ok(())
     }
 
-    /// Takes a connection out. `WouldBlock`: there is none. `EMFILE`: there may be one, but no
+    /// Takes a connection out, and what was said with it. `WouldBlock`: there is none. `EMFILE`: there may be one, but no
     /// descriptor for it.
-    pub(super) fn take(&self) -> io::Result<OwnedFd> {
+    pub(super) fn take(&self) -> io::Result<(OwnedFd, u8)> {
         // Where there is no descriptor to be had, recvmsg(2) would take the message and drop the
         // connection: so one is had before.
         drop(self.exit.try_clone()?);
@@ -54,7 +54,7 @@ impl Passage {
         let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
         let exit = self.exit.as_raw_fd();
         let message = recvmsg::<()>(exit, &mut pieces, Some(&mut space), flags)?;
-        message
+        let connection = message
             .cmsgs()?
             .find_map(|control| match control {
                 // SAFETY: descriptors that the kernel has just made for this process, and that
@@ -64,7 +64,8 @@ impl Passage {
                     .map(|&descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) }),
                 _ => None,
             })
-            .ok_or_else(|| Errno::EMFILE.into())
+            .ok_or(Errno::EMFILE)?;
+        Ok((connection, byte[0]))
     }
 
     /// Readable while there is something to take.
@@ -94,10 +95,11 @@ mod tests {
         assert_eq!(passage.take().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         let mut pairs: Vec<_> = (0..3).map(|_| UnixStream::pair().unwrap()).collect();
         for (near, _) in &pairs {
-            passage.put(near.as_fd()).unwrap();
+            passage.put(near.as_fd(), 7).unwrap();
         }
         for (number, (_, far)) in pairs.iter_mut().enumerate() {
-            let taken = passage.try_clone().unwrap().take().unwrap();
+            let (taken, times) = passage.try_clone().unwrap().take().unwrap();
+            assert_eq!(times, 7);
             write!(UnixStream::from(taken), "{number}").unwrap();
             let mut read = [0];
             far.read_exact(&mut read).unwrap();
@@ -112,7 +114,7 @@ mod tests {
         let (near, _far) = UnixStream::pair().unwrap();
         let mut count = 0;
         let error = loop {
-            match passage.put(near.as_fd()) {
+            match passage.put(near.as_fd(), 1) {
                 Ok(()) => count += 1,
                 Err(error) => break error,
             }
