@@ -14,7 +14,7 @@ from typing import Any
 
 from .cores import Cores
 from .scenario import Figures, Scenario
-from .servers import Adapter, Place
+from .servers import ROOT, Adapter, Place
 
 Server = dict[str, Any]
 Result = dict[str, Any]
@@ -103,7 +103,8 @@ def note(entry: Server, figures: Figures) -> None:
 def general(command: Sequence[str], place: Place, directories: dict[str, Path]) -> str:
     """A command line without what is only so on this machine."""
     text = " ".join(command)
-    for name, directory in {"BIN": place.bin, **directories}.items():
+    own = {"BIN": place.bin, "ENV": place.bin.parent, **directories, "CLONE": ROOT}
+    for name, directory in own.items():
         text = text.replace(str(directory), name)
     return re.sub(r"(127\.0\.0\.1:|--port=|:app |\w )\d{5}\b", r"\1PORT", text)
 

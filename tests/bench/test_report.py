@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from . import peers, ranking, report, results, svg
 from .cores import share
 from .scenarios import all_scenarios
-from .servers import Place
+from .servers import ROOT, Place
 
 SCENARIOS = {scenario.name: scenario for scenario in all_scenarios()}
 
@@ -97,9 +97,10 @@ def test_bars_and_lines_bear_any_name_and_gap() -> None:
 
 def test_commands_are_told_without_this_machine() -> None:
     place = Place(Path("/x/env/bin"))
-    command = ["/x/env/bin/granian", "--port=12345", "--x=/tmp/t/files/a"]
+    command = ["/x/env/bin/granian", "--port=12345", "--x=/tmp/t/files/a", "--home=/x/env"]
+    command.append(str(ROOT / "tests" / "a.py"))
     told = results.general(command, place, {"FILES": Path("/tmp/t/files")})
-    assert told == "BIN/granian --port=PORT --x=FILES/a"
+    assert told == "BIN/granian --port=PORT --x=FILES/a --home=ENV CLONE/tests/a.py"
 
 
 def test_every_peer_is_pinned() -> None:
