@@ -251,12 +251,14 @@ impl BoardSlot {
 
     /// Says what the worker is doing.
     pub fn set_state(&self, state: State) {
+        self.be_seen();
         self.memory().state.store(state as u32, Relaxed);
     }
 
     /// Whether the worker may serve from now on, which the board then says; it may not when the
     /// master has decided to end it. To be asked before anything is accepted.
     pub fn begin_serving(&self) -> bool {
+        self.be_seen();
         let may = |state| (state != State::Condemned as u32).then_some(State::Ready as u32);
         self.memory().state.fetch_update(AcqRel, Acquire, may).is_ok()
     }
@@ -319,11 +321,19 @@ impl BoardSlot {
         self.siblings().map(|sibling| sibling.requests()).fold(0, u64::wrapping_add)
     }
 
+    /// Has the others look as far as this slot.
+    fn be_seen(&self) {
+        let nr = u32::try_from(self.nr).unwrap_or(u32::MAX);
+        self.mapping.header().last.fetch_max(nr, Relaxed);
+    }
+
     fn siblings(&self) -> impl Iterator<Item = Self> {
-        let others = (0..=self.mapping.capacity).filter(|&nr| nr != self.nr);
-        others.map(|nr| Self { mapping: Arc::clone(&self.mapping), nr }).filter(|sibling| {
-            State::from_word(sibling.memory().state.load(Relaxed)) == State::Ready
-        })
+        let last = self.mapping.header().last.load(Relaxed) as usize;
+        let others = (0..=last.min(self.mapping.capacity)).filter(|&nr| {
+            nr != self.nr
+                && State::from_word(self.mapping.slot(nr).state.load(Relaxed)) == State::Ready
+        });
+        others.map(|nr| Self { mapping: Arc::clone(&self.mapping), nr })
     }
 
     /// Whether another worker takes connections and has said that it could run a request at once.
@@ -339,6 +349,9 @@ impl BoardSlot {
     /// Whether this worker, with so many connections, has over one more than an even share of those
     /// of all that take some, and an idle one has at least two fewer.
     pub fn has_too_many(&self, connections: u32) -> bool {
+        if connections < 2 {
+            return false;
+        }
         let (mut workers, mut all, mut least) = (1, u64::from(connections), u32::MAX);
         for sibling in self.siblings() {
             let theirs = sibling.memory().connections.load(Relaxed);
@@ -433,6 +446,8 @@ struct Header {
     boot_reported: AtomicU64,
     /// The latest generation of which a worker has served.
     served: AtomicU32,
+    /// The last slot that a worker has had: nobody needs to look, nor to touch memory, beyond it.
+    last: AtomicU32,
 }
 
 /// The first cache line: numbers of the whole worker. The others: its lanes.
@@ -594,6 +609,19 @@ mod tests {
         one.reset();
         one.set_state(State::Ready);
         assert!(!other.has_free_sibling());
+    }
+
+    #[test]
+    fn nobody_looks_beyond_the_last_slot_in_use() {
+        let board = Board::new(256).unwrap();
+        let looked = || board.0.header().last.load(Relaxed);
+        board.slot(2).set_state(State::Booting);
+        assert!(board.slot(1).begin_serving());
+        assert_eq!(looked(), 2);
+        assert!(!board.slot(1).has_sibling() && board.slot(2).has_sibling());
+        assert!(board.slot(256).begin_serving());
+        assert_eq!(looked(), 256);
+        assert!(board.slot(1).has_sibling());
     }
 
     #[test]
