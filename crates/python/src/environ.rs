@@ -16,12 +16,10 @@
 mod forwarded;
 mod known;
 mod names;
-mod seen;
+mod repeated;
 mod template;
 mod values;
 mod visible;
-
-use std::net::IpAddr;
 
 use ironhorn_http::{BodyLength, Field, Version};
 use ironhorn_unix::{Local, Peer};
@@ -33,7 +31,7 @@ use pyo3::types::{PyDict, PyString};
 
 use crate::ffi::latin1;
 use names::Names;
-use seen::Seen;
+use repeated::Repeated;
 pub(crate) use template::Constants;
 use template::template;
 pub(crate) use values::percent_decode;
@@ -73,9 +71,7 @@ pub(crate) struct Environs<'py> {
     header_map: HeaderMap,
     visible: Visible,
     names: Names<'py>,
-    seen: Seen<'py>,
-    /// The last peer's address: behind a proxy it is the same one request after request.
-    last_peer: Option<(IpAddr, Bound<'py, PyString>)>,
+    repeated: Repeated<'py>,
     scratch: Vec<u8>,
 }
 
@@ -109,8 +105,7 @@ impl<'py> Environs<'py> {
             header_map,
             visible,
             names: Names::new(py),
-            seen: Seen::new(),
-            last_peer: None,
+            repeated: Repeated::new(),
             scratch: Vec::new(),
         })
     }
@@ -183,18 +178,10 @@ impl<'py> Environs<'py> {
     fn set_peer(&mut self, environ: &Bound<'py, PyDict>, peer: &Peer) -> PyResult<()> {
         let py = self.py;
         let Peer::Inet(peer) = peer else { return Ok(()) };
-        let address = match &self.last_peer {
-            Some((address, text)) if *address == peer.ip() => text.clone(),
-            _ => {
-                let text = PyString::new(py, &peer.ip().to_canonical().to_string());
-                self.last_peer = Some((peer.ip(), text.clone()));
-                text
-            }
-        };
-        environ.set_item(intern!(py, "REMOTE_ADDR"), address)?;
+        environ.set_item(intern!(py, "REMOTE_ADDR"), self.repeated.address(py, peer.ip()))?;
         match peer.port() {
             0 => Ok(()), // not known
-            port => environ.set_item(intern!(py, "REMOTE_PORT"), self.seen.port(py, port)?),
+            port => environ.set_item(intern!(py, "REMOTE_PORT"), self.repeated.port(py, port)?),
         }
     }
 
@@ -233,7 +220,7 @@ impl<'py> Environs<'py> {
                 Some(known) => {
                     let bit = 1 << known;
                     let key = self.names.known(known);
-                    let value = self.seen.field(py, known, field.value)?;
+                    let value = self.repeated.field(py, known, field.value)?;
                     if seen & bit == 0 {
                         seen |= bit;
                         environ.set_item(key, value)?;

@@ -1,6 +1,8 @@
 //! Values that one request after another has, as the str objects of the last: one comparison is
 //! cheaper than to make and to free an object.
 
+use std::net::IpAddr;
+
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -15,15 +17,18 @@ const LONGEST: usize = 256;
 const PORTS: usize = 64;
 
 /// The values of one worker.
-pub(super) struct Seen<'py> {
+pub(super) struct Repeated<'py> {
     /// The last value of each known field, as on the wire and as an object.
     fields: Vec<Option<(Vec<u8>, Bound<'py, PyString>)>>,
     ports: Vec<Option<(u16, Bound<'py, PyString>)>>,
+    /// The last peer's address: behind a proxy it is the same one request after request.
+    address: Option<(IpAddr, Bound<'py, PyString>)>,
 }
 
-impl<'py> Seen<'py> {
+impl<'py> Repeated<'py> {
     pub(super) fn new() -> Self {
-        Self { fields: vec![None; known::NAMES.len()], ports: vec![None; PORTS] }
+        let fields = vec![None; known::NAMES.len()];
+        Self { fields, ports: vec![None; PORTS], address: None }
     }
 
     /// The value of a known field. Those that a client proves itself by are made anew: they have no
@@ -50,6 +55,18 @@ impl<'py> Seen<'py> {
         Ok(text)
     }
 
+    /// A peer's address, an IPv4 address in IPv6 as the IPv4 address.
+    pub(super) fn address(&mut self, py: Python<'py>, address: IpAddr) -> Bound<'py, PyString> {
+        match &self.address {
+            Some((last, text)) if *last == address => text.clone(),
+            _ => {
+                let text = PyString::new(py, &address.to_canonical().to_string());
+                self.address = Some((address, text.clone()));
+                text
+            }
+        }
+    }
+
     /// A port in decimal: that of a connection which is kept is the same request after request.
     pub(super) fn port(&mut self, py: Python<'py>, port: u16) -> PyResult<Bound<'py, PyString>> {
         let kept = &mut self.ports[usize::from(port) % PORTS];
@@ -72,13 +89,13 @@ mod tests {
     fn a_value_is_made_once_and_follows_what_is_sent() {
         Python::initialize();
         Python::attach(|py| {
-            let mut seen = Seen::new();
-            let first = seen.field(py, known::HOST, b"a.example").unwrap();
+            let mut repeated = Repeated::new();
+            let first = repeated.field(py, known::HOST, b"a.example").unwrap();
             assert_eq!(first, "a.example");
-            assert!(first.is(seen.field(py, known::HOST, b"a.example").unwrap()));
-            assert_eq!(seen.field(py, known::HOST, b"b.exampl\xe9").unwrap(), "b.exampl\u{e9}");
-            assert_eq!(seen.field(py, known::HOST, b"").unwrap(), "");
-            assert_eq!(seen.field(py, known::HOST, b"a.example").unwrap(), "a.example");
+            assert!(first.is(repeated.field(py, known::HOST, b"a.example").unwrap()));
+            assert_eq!(repeated.field(py, known::HOST, b"b.exampl\xe9").unwrap(), "b.exampl\u{e9}");
+            assert_eq!(repeated.field(py, known::HOST, b"").unwrap(), "");
+            assert_eq!(repeated.field(py, known::HOST, b"a.example").unwrap(), "a.example");
         });
     }
 
@@ -86,15 +103,15 @@ mod tests {
     fn neither_secrets_nor_long_values_are_kept() {
         Python::initialize();
         Python::attach(|py| {
-            let mut seen = Seen::new();
+            let mut repeated = Repeated::new();
             for name in ["authorization", "cookie", "proxy-authorization", "referer", "x-csrftoken"]
             {
                 let known = known::find(name.as_bytes()).unwrap();
-                assert_eq!(seen.field(py, known, b"secret").unwrap(), "secret");
-                assert!(seen.fields[known].is_none(), "{name}");
+                assert_eq!(repeated.field(py, known, b"secret").unwrap(), "secret");
+                assert!(repeated.fields[known].is_none(), "{name}");
             }
-            seen.field(py, known::HOST, &[b'x'; LONGEST + 1]).unwrap();
-            assert!(seen.fields[known::HOST].is_none());
+            repeated.field(py, known::HOST, &[b'x'; LONGEST + 1]).unwrap();
+            assert!(repeated.fields[known::HOST].is_none());
         });
     }
 
@@ -102,11 +119,11 @@ mod tests {
     fn ports_that_share_a_place_are_told_apart() {
         Python::initialize();
         Python::attach(|py| {
-            let mut seen = Seen::new();
-            let first = seen.port(py, 1).unwrap();
-            assert!(first.is(seen.port(py, 1).unwrap()));
+            let mut repeated = Repeated::new();
+            let first = repeated.port(py, 1).unwrap();
+            assert!(first.is(repeated.port(py, 1).unwrap()));
             for port in [1, 65, 1, 9, 10, 80, 8000, 64999, 65535] {
-                assert_eq!(seen.port(py, port).unwrap(), port.to_string().as_str());
+                assert_eq!(repeated.port(py, port).unwrap(), port.to_string().as_str());
             }
         });
     }
