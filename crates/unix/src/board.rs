@@ -30,6 +30,7 @@ use lane::LaneMemory;
 pub use lane::{BoardLane, Running};
 
 mod lane;
+mod siblings;
 mod text;
 
 /// How many threads of a worker can run the app.
@@ -273,6 +274,12 @@ impl BoardSlot {
         self.memory().state.fetch_update(AcqRel, Acquire, boots).is_ok()
     }
 
+    /// Has the others look as far as this slot.
+    fn be_seen(&self) {
+        let nr = u32::try_from(self.nr).unwrap_or(u32::MAX);
+        self.mapping.header().last.fetch_max(nr, Relaxed);
+    }
+
     /// Says that the loop turns.
     pub fn beat(&self, now: Monotonic) {
         self.memory().heartbeat.store(now.as_nanos(), Relaxed);
@@ -311,73 +318,9 @@ impl BoardSlot {
         self.memory().free.store(threads, Relaxed);
     }
 
-    /// Whether there is another worker that takes connections.
-    pub fn has_sibling(&self) -> bool {
-        self.siblings().next().is_some()
-    }
-
-    /// How many requests the other workers have answered, of those that take connections.
-    pub fn answered_by_siblings(&self) -> u64 {
-        self.siblings().map(|sibling| sibling.requests()).fold(0, u64::wrapping_add)
-    }
-
-    /// Has the others look as far as this slot.
-    fn be_seen(&self) {
-        let nr = u32::try_from(self.nr).unwrap_or(u32::MAX);
-        self.mapping.header().last.fetch_max(nr, Relaxed);
-    }
-
-    fn siblings(&self) -> impl Iterator<Item = Self> {
-        let last = self.mapping.header().last.load(Relaxed) as usize;
-        let others = (0..=last.min(self.mapping.capacity)).filter(|&nr| {
-            nr != self.nr
-                && State::from_word(self.mapping.slot(nr).state.load(Relaxed)) == State::Ready
-        });
-        others.map(|nr| Self { mapping: Arc::clone(&self.mapping), nr })
-    }
-
-    /// Whether another worker takes connections and has said that it could run a request at once.
-    pub fn has_free_sibling(&self) -> bool {
-        self.siblings().any(|sibling| sibling.memory().free.load(Relaxed) > 0)
-    }
-
-    /// Whether another worker takes connections whose app, which runs in its loop, is idle.
-    pub fn has_idle_sibling(&self) -> bool {
-        self.siblings().any(|sibling| sibling.lanes() == 1 && !sibling.is_busy())
-    }
-
-    /// Whether this worker, with so many connections, has over one more than an even share of those
-    /// of all that take some, and an idle one has at least two fewer.
-    pub fn has_too_many(&self, connections: u32) -> bool {
-        if connections < 2 {
-            return false;
-        }
-        let (mut workers, mut all, mut least) = (1, u64::from(connections), u32::MAX);
-        for sibling in self.siblings() {
-            let theirs = sibling.memory().connections.load(Relaxed);
-            (workers, all) = (workers + 1, all + u64::from(theirs));
-            if !sibling.is_busy() {
-                least = least.min(theirs);
-            }
-        }
-        u64::from(connections) * workers > all + workers && least.saturating_add(2) <= connections
-    }
-
     /// When the loop turned last.
     pub fn heartbeat(&self) -> Monotonic {
         Monotonic::from_nanos(self.memory().heartbeat.load(Relaxed))
-    }
-
-    /// Whether another worker takes connections, has fewer of them than so many, and gets to take one:
-    /// it isn't busy, or not with all its threads, or it has shown within `moment` that it lives.
-    pub fn has_sibling_with_room(&self, most: usize, now: Monotonic, moment: Duration) -> bool {
-        self.siblings().any(|sibling| {
-            let slot = sibling.memory();
-            (slot.connections.load(Relaxed) as usize) < most
-                && (!sibling.is_busy()
-                    || slot.free.load(Relaxed) > 0
-                    || now.since(Monotonic::from_nanos(slot.heartbeat.load(Relaxed))) < moment)
-        })
     }
 
     /// The threads of its lanes that have said so, as [`BoardLane::set_thread`] has it.
@@ -575,73 +518,6 @@ mod tests {
         assert_eq!((slot.asked(), slot.examined()), (0, 0));
         assert_eq!(slot.read(), empty);
         assert_eq!(slot.lane(7).read(), None);
-    }
-
-    #[test]
-    fn a_sibling_is_free_while_it_serves_and_says_so() {
-        let board = Board::new(2).unwrap();
-        let (one, other) = (board.slot(1), board.slot(2));
-        let at = Monotonic::from_nanos;
-        one.set_state(State::Ready);
-        one.set_free_threads(3);
-        assert!(!one.has_free_sibling() && !one.has_sibling(), "it is none of its own");
-        other.set_free_threads(1);
-        assert!(!one.has_free_sibling(), "it is booting");
-        other.set_state(State::Ready);
-        assert!(one.has_free_sibling() && other.has_free_sibling());
-        other.set_free_threads(0);
-        assert!(!one.has_free_sibling() && one.has_sibling());
-        other.set_connections(4);
-        other.beat(at(7));
-        let moment = Duration::from_nanos(3);
-        let has_room = |most, now| one.has_sibling_with_room(most, at(now), moment);
-        assert!(!has_room(4, 7), "it is full");
-        assert!(has_room(5, 10));
-        other.lane(0).begin_request(b"GET", b"/", at(7));
-        assert!(has_room(5, 9));
-        assert!(!has_room(5, 10), "it may stand still");
-        other.set_free_threads(1);
-        assert!(has_room(5, 10));
-        other.set_free_threads(0);
-        other.lane(1).end_request();
-        one.lane(0).end_request();
-        assert_eq!(one.answered_by_siblings(), 1);
-        one.reset();
-        one.set_state(State::Ready);
-        assert!(!other.has_free_sibling());
-    }
-
-    #[test]
-    fn nobody_looks_beyond_the_last_slot_in_use() {
-        let board = Board::new(256).unwrap();
-        let looked = || board.0.header().last.load(Relaxed);
-        board.slot(2).set_state(State::Booting);
-        assert!(board.slot(1).begin_serving());
-        assert_eq!(looked(), 2);
-        assert!(!board.slot(1).has_sibling() && board.slot(2).has_sibling());
-        assert!(board.slot(256).begin_serving());
-        assert_eq!(looked(), 256);
-        assert!(board.slot(1).has_sibling());
-    }
-
-    #[test]
-    fn too_many_is_over_one_more_than_a_share_while_an_idle_sibling_has_fewer() {
-        let board = Board::new(3).unwrap();
-        let [one, two, three] = [1, 2, 3].map(|nr| board.slot(nr));
-        one.set_state(State::Ready);
-        assert!(!one.has_too_many(100), "nobody else takes any");
-        two.set_state(State::Ready);
-        assert!(!one.has_too_many(2));
-        assert!(one.has_too_many(3));
-        two.set_connections(10);
-        assert!(!one.has_too_many(12));
-        assert!(one.has_too_many(13));
-        three.set_state(State::Ready);
-        three.set_connections(4);
-        // An even share of 10, 4 and 9 is less than 8.
-        assert!(one.has_too_many(9));
-        three.lane(0).begin_request(b"GET", b"/", Monotonic::from_nanos(1));
-        assert!(!one.has_too_many(9), "who has fewer is busy");
     }
 
     #[test]
