@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 
@@ -62,6 +63,25 @@ def test_an_app_that_does_not_boot(stage: Stage, text: str, last: str, workers: 
     ends = [line for line in done.stderr.splitlines() if line.startswith(last)]
     assert len(ends) == 1, done.stderr
     assert "broken.py" in done.stderr
+
+
+def test_no_more_workers_than_cpus_import_a_broken_app(stage: Stage) -> None:
+    """The others wait until one serves, or for a second: which a busy machine may take."""
+    write(stage, "open('imports', 'a').write('.')\nraise ValueError('broken on purpose')\n")
+    imports = stage.directory / "imports"
+
+    def import_it() -> int:
+        imports.write_text("")
+        allowed = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(allowed)})
+        try:
+            done = run_once(stage, ANY, "--workers=8", "broken:app")
+        finally:
+            os.sched_setaffinity(0, allowed)
+        assert done.returncode == 3, done.stderr
+        return len(imports.read_text())
+
+    assert any(import_it() == 1 for _ in range(3))
 
 
 def test_a_worker_that_dies_at_import(stage: Stage) -> None:

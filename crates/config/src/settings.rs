@@ -275,6 +275,9 @@ settings! {
         ///
         /// `auto` starts as many as there are CPUs for this process, as the limits of
         /// its cgroup and its affinity have it. The variable WEB_CONCURRENCY sets it too.
+        ///
+        /// At the start no more of them boot at a time than there are CPUs, until one
+        /// serves or a second has passed.
         workers: usize = One(WorkerCount { max: 1024 }) => {
             value: "NUMBER|auto",
             short: Some('w'),

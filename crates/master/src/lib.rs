@@ -62,6 +62,8 @@ pub struct Options {
     pub graceful_timeout: Duration,
     /// The longest that a worker may take to become ready; none: for ever.
     pub boot_timeout: Option<Duration>,
+    /// How many boot at a time until the first one serves (at least 1): as many as there are CPUs.
+    pub boots_abreast: usize,
     /// How many workers of a new generation boot at a time (at least 1).
     pub reload_surge: usize,
     /// Above it, in bytes, a worker is replaced.

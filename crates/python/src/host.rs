@@ -3,8 +3,10 @@
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::rc::Rc;
+use std::thread;
 use std::time::Duration;
 
 use ironhorn_config::{Control, Resolved, Settings, Sources, Stop, resolve};
@@ -454,6 +456,7 @@ pub(crate) fn master_options(settings: &Settings) -> Options {
         timeout: settings.timeout,
         graceful_timeout: settings.graceful_timeout,
         boot_timeout: settings.boot_timeout,
+        boots_abreast: thread::available_parallelism().map_or(1, NonZeroUsize::get),
         reload_surge: settings.reload_surge,
         max_memory: settings.max_memory,
         max_memory_hard: settings.max_memory_hard,

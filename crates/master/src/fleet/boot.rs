@@ -116,6 +116,32 @@ mod tests {
     }
 
     #[test]
+    fn no_more_than_there_are_cpus_until_one_serves() {
+        let two = Options { boots_abreast: 2, ..options(4) };
+        let mut fleet = Scenario::with(two.clone());
+        fleet.assert_forked(&[1, 2]);
+        fleet.fork_all();
+        fleet.ready(2);
+        fleet.assert_forked(&[3, 4]);
+
+        let mut fleet = Scenario::with(two.clone());
+        fleet.fork_all();
+        fleet.take();
+        fleet.pass(Duration::from_millis(999));
+        fleet.assert_forked(&[]);
+        fleet.pass(Duration::from_millis(1));
+        fleet.assert_forked(&[3, 4]);
+        fleet.fork_all();
+        assert_eq!(fleet.pass(Duration::from_secs(50)), 0);
+
+        let mut fleet = Scenario::with(two);
+        fleet.fork_all();
+        fleet.exit(1, Exit::Code(3));
+        fleet.bury();
+        assert!(fleet.did(&Action::Exit(3)));
+    }
+
+    #[test]
     fn a_broken_app_ends_the_start() {
         for (exit, code) in [
             (Exit::Code(3), 3),

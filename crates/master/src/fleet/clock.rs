@@ -33,6 +33,7 @@ impl Fleet {
         of_slots
             .chain(self.stop_deadline())
             .chain(self.respawn_at(now))
+            .chain(self.head_start_until().filter(|&until| now < until))
             .chain(self.zygote_deadline(now))
             .chain(self.recycle_deadline(now))
             .chain(self.proof_at())

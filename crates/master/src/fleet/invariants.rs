@@ -62,11 +62,11 @@ impl Fleet {
         if self.reload.is_some() || self.asked {
             return;
         }
-        let wanted = self.wanted();
+        let wanted = self.wanted().min(self.abreast(now));
         if !waits && !full {
             assert!(active >= wanted, "workers are missing and nothing is done");
         }
-        let most = wanted + self.forking();
+        let most = self.wanted() + self.forking();
         assert!(active <= most, "workers are too many and nothing is done");
     }
 

@@ -26,6 +26,7 @@ pub(super) fn options(workers: usize) -> Options {
         timeout: Some(TIMEOUT),
         graceful_timeout: GRACEFUL,
         boot_timeout: Some(Duration::from_secs(60)),
+        boots_abreast: CAPACITY,
         reload_surge: 1,
         max_memory: None,
         max_memory_hard: None,

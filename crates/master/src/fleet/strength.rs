@@ -1,6 +1,6 @@
 //! How many workers there should be, and what brings their number there.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, time::Duration};
 
 use ironhorn_unix::Monotonic;
 
@@ -9,6 +9,9 @@ use crate::{
     report::{Reason, Report},
     slot::Slot,
 };
+
+/// How long the others wait at most for those who boot first.
+const HEAD_START: Duration = Duration::from_secs(1);
 
 impl Fleet {
     pub(super) fn add(&mut self) {
@@ -124,7 +127,7 @@ impl Fleet {
         if self.forks.waits_until(now).is_some() {
             return;
         }
-        for (generation, missing) in self.missing() {
+        for (generation, missing) in self.missing(now) {
             if !self.is_forkable(generation) {
                 continue;
             }
@@ -146,11 +149,39 @@ impl Fleet {
     }
 
     /// How many workers of which generation should be booting and are not.
-    fn missing(&self) -> Vec<(u32, usize)> {
+    fn missing(&self, now: Monotonic) -> Vec<(u32, usize)> {
         match &self.reload {
-            None => vec![(self.serving, self.wanted().saturating_sub(self.active()))],
+            None => {
+                let wanted = self.wanted().min(self.abreast(now));
+                vec![(self.serving, wanted.saturating_sub(self.active()))]
+            }
             Some(_) => self.missing_in_reload(),
         }
+    }
+
+    /// How many may be on their way. At the start no more than there are CPUs: more of them, each
+    /// importing the app, would only be late together, and nobody would answer meanwhile. The
+    /// others follow as soon as one serves, or after a while: a boot may also wait for something.
+    pub(super) fn abreast(&self, now: Monotonic) -> usize {
+        let options = self.options(self.serving);
+        let is_over = self.head_start_until().is_some_and(|until| now >= until);
+        if self.phase != Phase::Starting || options.preload || is_over {
+            return usize::MAX;
+        }
+        options.boots_abreast
+    }
+
+    /// When those who do not boot with the first are forked, though nobody serves.
+    pub(super) fn head_start_until(&self) -> Option<Monotonic> {
+        if self.phase != Phase::Starting {
+            return None;
+        }
+        let first = self.slots.iter().filter_map(|slot| match slot {
+            Slot::Forking { since, .. } => Some(*since),
+            Slot::Booting { worker } => Some(worker.forked_at),
+            _ => None,
+        });
+        first.min().map(|since| since + HEAD_START)
     }
 
     /// When the back-off lets a missing worker be forked.
@@ -158,7 +189,7 @@ impl Fleet {
         if !self.is_kept_up() {
             return None;
         }
-        let missing = self.missing().into_iter().filter(|(_, missing)| *missing > 0);
+        let missing = self.missing(now).into_iter().filter(|(_, missing)| *missing > 0);
         let forks = self.forks.waits_until(now);
         missing
             .filter_map(|(nr, _)| self.generation(nr))

@@ -37,6 +37,7 @@ pub(crate) fn options(workers: usize) -> Options {
         timeout: Some(PATIENCE),
         graceful_timeout: PATIENCE,
         boot_timeout: Some(PATIENCE),
+        boots_abreast: usize::MAX,
         reload_surge: 1,
         max_memory: None,
         max_memory_hard: None,

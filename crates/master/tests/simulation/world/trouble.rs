@@ -58,6 +58,7 @@ pub(super) fn options(workers: usize, random: &mut Random) -> Options {
         timeout: Some(Duration::from_secs(random.between(3, 30))),
         graceful_timeout: GRACEFUL,
         boot_timeout: Some(Duration::from_secs(60)),
+        boots_abreast: usize::try_from(random.between(1, 4)).expect("a small number"),
         reload_surge: usize::try_from(random.between(1, 3)).expect("a small number"),
         max_memory: random.chance(30).then_some(1_000_000),
         max_memory_hard: random.chance(30).then_some(2_000_000),
