@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 from harness import Server, Stage, Wire, wait_until
 from harness.measure import descriptors
-from harness.process import Gate
+from harness.process import Gate, is_alive
 
 pytestmark = pytest.mark.ironhorn("its workers pass connections on")
 
@@ -121,13 +121,57 @@ def test_nobody_is_lost_at_the_end(
         assert wire.read_response().status == 200
 
 
+def test_nobody_is_lost_with_the_last_who_has_the_listener(
+    stage: Stage, gate: Callable[[str], Gate], kept_by_each: Opens
+) -> None:
+    """Workers of the new code are idle, but have another address: they take nothing over."""
+    server = stage.serve(bind=None, config="workers: 2\nbind: unix:a\n", keepalive=PATIENCE)
+    server.address = str(stage.directory / "a")
+    busy = gate("busy")
+    (kept, *others), leaving = kept_by_each(server)
+    elsewhere = pid_of(leaving[0])
+    kept.get("/meet?busy")
+    busy.wait_arrived()
+    (stage.directory / "ironhorn.yaml").write_text("workers: 2\nbind: unix:b\n")
+    mark = server.log.mark()
+    server.send(signal.SIGHUP)
+    server.log.wait_for_line("reloaded", since=mark)
+    for wire in leaving:
+        wire.close()
+    wait_until(lambda: not is_alive(elsewhere), what="the other worker has left")
+    for wire in others:
+        wire.get("/pid")
+    assert all(wire.is_silent_for(0.1) for wire in others)
+    busy.let_pass()
+    assert kept.read_response().status == 200
+    for wire in others:
+        assert wire.read_response().status == 200
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["", "one stands still"])
+def test_new_connections_are_served_by_who_lives(stage: Stage, stopped: bool) -> None:
+    """Who has more than a worker that looks idle leaves it the next, and takes it back."""
+    server = stage.serve(workers=2, keepalive=PATIENCE)
+    there, elsewhere = server.workers()
+    if stopped:
+        os.kill(elsewhere, signal.SIGSTOP)
+    try:
+        with ExitStack() as wires:
+            opened = [wires.enter_context(server.connect(PATIENCE)) for _ in range(MANY // 4)]
+            by = {pid_of(wire) for wire in opened}
+            assert by == ({there} if stopped else {there, elsewhere})
+    finally:
+        os.kill(elsewhere, signal.SIGCONT)
+
+
 def test_what_is_passed_on_goes_on_as_it_began(
     stage: Stage, gate: Callable[[str], Gate], kept_by_each: Opens
 ) -> None:
     """A reload that has others begin with a PROXY header changes nothing for who is connected."""
     server = stage.serve(config="workers: 2", keepalive=PATIENCE, graceful_timeout=PATIENCE)
     busy = gate("busy")
-    (kept, *others), _ = kept_by_each(server)
+    (kept, *others), leaving = kept_by_each(server)
+    elsewhere = pid_of(leaving[0])
     kept.get("/meet?busy")
     busy.wait_arrived()
     (stage.directory / "ironhorn.yaml").write_text(
@@ -136,6 +180,9 @@ def test_what_is_passed_on_goes_on_as_it_began(
     mark = server.log.mark()
     server.send(signal.SIGHUP)
     server.log.wait_for_line("reloaded", since=mark)
+    for wire in leaving:
+        wire.close()
+    wait_until(lambda: not is_alive(elsewhere), what="the other worker has left")
     for _ in range(2):
         assert all(pid_of(wire) for wire in others)
     busy.let_pass()

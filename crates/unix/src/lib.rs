@@ -85,7 +85,7 @@ pub use signals::{Signals, Unheeded, ignore, reset};
 pub use sink::{Fate, Links, Sink};
 pub use socket::{
     Address, AddressError, BindError, BindOptions, InheritedFault, Listener, ListenerFile, Local,
-    Network, NetworkError, Peer, PeerList, PeerPattern, SocketFile, Stream, bind_private,
+    Network, NetworkError, Passed, Peer, PeerList, PeerPattern, SocketFile, Stream, bind_private,
     connect_private, effective_uid, is_disconnected, is_served, peer_uid, readable,
 };
 pub use stack_file::StackFile;

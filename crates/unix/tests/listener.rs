@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ironhorn_unix::{
-    Address, BindError, BindOptions, InheritedFault, Listener, Local, Peer, Stream,
+    Address, BindError, BindOptions, InheritedFault, Listener, Local, Passed, Peer, Stream,
 };
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -74,10 +74,12 @@ fn a_connection_that_was_reset_is_not_passed_on() {
     socket2::SockRef::from(&gone).set_linger(Some(Duration::ZERO)).unwrap();
     drop(gone);
     await_readable(&first);
-    listener.pass(first.as_fd(), 1).unwrap();
-    listener.pass(second.as_fd(), 2).unwrap();
-    let (_, peer, times) = listener.take_passed().unwrap();
-    assert_eq!(times, 2);
+    listener.pass(first.as_fd(), Passed::default().again(300)).unwrap();
+    let twice = Passed::default().again(300).again(400);
+    listener.pass(second.as_fd(), twice).unwrap();
+    let (_, peer, passed) = listener.take_passed().unwrap();
+    assert_eq!((passed, passed.times), (twice, 2));
+    assert!(passed.is_by(400) && !passed.is_by(300));
     assert_eq!(peer, Peer::Inet(client.local_addr().unwrap()));
     assert_eq!(listener.take_passed().unwrap_err().kind(), ErrorKind::WouldBlock);
 }

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use ironhorn_unix::{Listener, Monotonic, add_exclusive, remove};
+use ironhorn_unix::{Listener, Monotonic, Passed, add_exclusive, remove};
 
 use crate::application::Sender;
 use crate::connection::Client;
@@ -21,6 +21,11 @@ use crate::{Entrance, Protocol};
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long a worker leaves it to the others to accept that has left them a connection.
 const ASIDE: Duration = Duration::from_millis(2);
+/// After taking back so often what it had left, a worker keeps what it accepts for a while: those
+/// who look idle may stand still. Once means little, as a busy machine wakes nobody within 2 ms.
+const IN_VAIN: u8 = 4;
+/// How long that while is.
+const ALONE: Duration = Duration::from_millis(20);
 /// After so many connections a worker takes its place behind its siblings, or the first would get
 /// all that come while everybody sleeps.
 const A_ROUND: u32 = 16;
@@ -33,8 +38,12 @@ pub(crate) struct Acceptor {
     polled: bool,
     /// Connections since the listeners were put there.
     taken: u32,
-    /// Nothing is accepted before.
+    /// Nothing is accepted before, for want of descriptors or as accepting fails.
     paused_until: Option<Monotonic>,
+    /// Nothing is accepted before, as others are to.
+    aside_until: Option<Monotonic>,
+    /// Nothing is left to others before.
+    alone_until: Option<Monotonic>,
     /// Whether the want of descriptors has been reported.
     starved: bool,
 }
@@ -77,7 +86,16 @@ impl Acceptor {
     /// An event of listener `n` comes with the token `first_token + 2 * n`, one of the connections
     /// that were passed on with the next.
     pub(crate) fn new(entrances: Vec<Entrance>, first_token: usize) -> Self {
-        Self { entrances, first_token, polled: false, taken: 0, paused_until: None, starved: false }
+        Self {
+            entrances,
+            first_token,
+            polled: false,
+            taken: 0,
+            paused_until: None,
+            aside_until: None,
+            alone_until: None,
+            starved: false,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -122,18 +140,22 @@ impl Acceptor {
 
     /// Whether accepting makes sense now; ends a pause that is over.
     pub(crate) fn may_accept(&mut self, now: Monotonic) -> bool {
-        if self.paused_until.is_some_and(|until| until <= now) {
-            self.paused_until = None;
+        for until in [&mut self.paused_until, &mut self.aside_until] {
+            until.take_if(|until| *until <= now);
         }
-        self.paused_until.is_none() && !self.is_closed()
+        self.resumes_at().is_none() && !self.is_closed()
     }
 
     /// How long the present pause lasts.
     pub(crate) fn pause_left(&self, now: Monotonic) -> Option<Duration> {
-        self.paused_until.map(|until| until.since(now))
+        self.resumes_at().map(|until| until.since(now))
     }
 
-    /// A descriptor was freed: a pause for want of them is over.
+    fn resumes_at(&self) -> Option<Monotonic> {
+        self.paused_until.max(self.aside_until)
+    }
+
+    /// A descriptor was freed: a pause for want of them is over, stepping aside is not.
     pub(crate) fn descriptor_freed(&mut self) {
         self.paused_until = None;
     }
@@ -142,7 +164,7 @@ impl Acceptor {
     pub(crate) fn accept(&mut self, queue: Queue, index: usize, now: Monotonic) -> Accepted {
         let Entrance { listener, protocol } = &self.entrances[index];
         let accepted = match queue {
-            Queue::New => listener.accept().map(|(stream, peer)| (stream, peer, 0)),
+            Queue::New => listener.accept().map(|(stream, peer)| (stream, peer, Passed::default())),
             Queue::Passed => listener.take_passed(),
         };
         match accepted {
@@ -153,7 +175,7 @@ impl Acceptor {
                 }
                 let stream = Transport::plain(stream);
                 // What is passed on has begun with plain HTTP, whatever a reload has changed since.
-                let protocol = if passed > 0 { &Protocol::Http } else { protocol };
+                let protocol = if passed.times > 0 { &Protocol::Http } else { protocol };
                 if let Protocol::Https(tls) = protocol
                     && let Err(error) = stream.start_tls(tls, Vec::new())
                 {
@@ -188,16 +210,20 @@ impl Acceptor {
         }
     }
 
-    /// Leaves a new connection to a sibling that waits for one, and the next to come as well: this
-    /// worker would be back before a sibling has woken up, and take what it has just left. False: it
+    /// Leaves a new connection to a sibling that waits for one, and the next to come as well: worker
+    /// `nr` would be back before a sibling has woken up, and take what it has just left. False: it
     /// has to be served here.
-    pub(crate) fn pass(&mut self, client: &Client, now: Monotonic) -> bool {
-        match self.entrances[client.listener]
-            .listener
-            .pass(client.stream.as_fd(), client.passed + 1)
-        {
+    pub(crate) fn pass(&mut self, client: &Client, nr: usize, now: Monotonic) -> bool {
+        if client.passed.is_by(nr) && client.passed.times >= IN_VAIN {
+            self.alone_until = Some(now + ALONE);
+        }
+        if self.alone_until.is_some_and(|until| now < until) {
+            return false;
+        }
+        let listener = &self.entrances[client.listener].listener;
+        match listener.pass(client.stream.as_fd(), client.passed.again(nr)) {
             Ok(()) => {
-                self.paused_until = Some(now + ASIDE);
+                self.aside_until = Some(now + ASIDE);
                 true
             }
             Err(error) => {
@@ -224,7 +250,7 @@ impl Acceptor {
     pub(crate) fn close(&mut self, epoll: BorrowedFd<'_>) -> io::Result<()> {
         self.poll(epoll, false)?;
         self.entrances.clear();
-        self.paused_until = None;
+        (self.paused_until, self.aside_until) = (None, None);
         Ok(())
     }
 }

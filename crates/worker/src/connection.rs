@@ -16,7 +16,7 @@ use std::mem;
 use std::sync::Arc;
 
 use ironhorn_http::proxy::Versions;
-use ironhorn_unix::{Answer, Monotonic};
+use ironhorn_unix::{Answer, Monotonic, Passed};
 use mio::Token;
 
 use crate::Protocol;
@@ -43,8 +43,8 @@ pub(crate) struct Client {
     pub(crate) listener: usize,
     /// Whether it is a proxy whose word on its requests is taken.
     pub(crate) trusted: bool,
-    /// How often it was passed on since it was accepted or served: what comes next is a request.
-    pub(crate) passed: u8,
+    /// How it came here. What comes next of one that was passed on is a request.
+    pub(crate) passed: Passed,
 }
 
 impl Client {

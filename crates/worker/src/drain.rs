@@ -18,7 +18,7 @@ use std::time::Duration;
 use ironhorn_unix::{Monotonic, Received, Signal, State, ToMaster, ToWorker};
 
 use crate::Left;
-use crate::acceptor::{Accepted, Woken};
+use crate::acceptor::{Accepted, Queue, Woken};
 use crate::connection::Connection;
 use crate::event_loop::Loop;
 use crate::runs::Runs;
@@ -142,9 +142,21 @@ impl<A: Runs> Loop<'_, A> {
         // awake already wakes somebody else (a wake-up takes us out of the queue of those who sleep,
         // since Linux 5.7), and may be from a client that was told 504 here: it is theirs.
         self.accept(woken);
+        self.take_passed();
         self.close_listeners()?;
         self.say_draining();
         Ok(())
+    }
+
+    /// Takes what was passed on, by this worker too: the others may have other listeners, and would
+    /// not see it.
+    fn take_passed(&mut self) {
+        let now = Monotonic::now();
+        for index in 0..self.acceptor.len() {
+            while let Accepted::Client(client) = self.acceptor.accept(Queue::Passed, index, now) {
+                self.open(client);
+            }
+        }
     }
 
     fn retire_last(&mut self) {

@@ -395,8 +395,8 @@ impl<'a, A: Runs> Loop<'a, A> {
                     continue;
                 };
                 let others = self.connections.len() + accepted.len();
-                let is_left =
-                    self.leaves_to_sibling(&client, others) && self.acceptor.pass(&client, now);
+                let is_left = self.leaves_to_sibling(&client, others)
+                    && self.acceptor.pass(&client, self.service.around.slot.nr(), now);
                 if !is_left {
                     accepted.push(client);
                 }

@@ -23,7 +23,7 @@ impl<A: Runs> Service<A> {
         client.key = key_of(token);
         client.trusted = trust.forwarders.contains(&client.sender.peer);
         // A proxy that speaks the uwsgi protocol says by that who its client is.
-        let begins = client.passed == 0 && !client.speaks_uwsgi();
+        let begins = client.passed.times == 0 && !client.speaks_uwsgi();
         let header = trust.header_from(&client.sender.peer).filter(|_| begins);
         let mut connection = Connection::new(client, token);
         if let Some(versions) = header {

@@ -24,7 +24,7 @@ use std::time::Duration;
 use std::{fs, io, mem};
 
 use ironhorn_unix::{
-    BlockedSignals, BoardSlot, Listener, Monotonic, name_thread, readable, remove,
+    BlockedSignals, BoardSlot, Listener, Monotonic, Passed, name_thread, readable, remove,
 };
 use mio::Token;
 
@@ -223,7 +223,7 @@ impl<A: Runs> Loop<'_, A> {
     pub(crate) fn leaves_to_sibling(&self, client: &Client, others: usize) -> bool {
         A::INLINE
             && self.drain == Drain::Serving
-            && client.passed < MOST_PASSED
+            && client.passed.times < MOST_PASSED
             && self.service.may_pass(client)
             && self.service.around.slot.has_too_many(to_u32(others + 1))
     }
@@ -325,7 +325,7 @@ impl Shared {
         if stream.offer().exchange(Offer::OPEN, Offer::PASSING).is_err() {
             return true; // The loop is back.
         }
-        if let Err(error) = listener.pass(stream.as_fd(), 1) {
+        if let Err(error) = listener.pass(stream.as_fd(), Passed::default().again(self.slot.nr())) {
             log::debug!(error:%; "cannot pass a connection on");
             stream.offer().open();
             return false;

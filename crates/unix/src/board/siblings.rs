@@ -38,7 +38,8 @@ impl BoardSlot {
     }
 
     /// Whether this worker, with so many connections, has over one more than an even share of those
-    /// of all that take some, and an idle one has at least two fewer.
+    /// of all that take some, and an idle one has at least two fewer. Who has more than this worker
+    /// counts as having as many: it is among those who have fewer that the new ones are shared.
     pub fn has_too_many(&self, connections: u32) -> bool {
         if connections < 2 {
             return false;
@@ -46,7 +47,7 @@ impl BoardSlot {
         let (mut workers, mut all, mut least) = (1, u64::from(connections), u32::MAX);
         for sibling in self.siblings() {
             let theirs = sibling.memory().connections.load(Relaxed);
-            (workers, all) = (workers + 1, all + u64::from(theirs));
+            (workers, all) = (workers + 1, all + u64::from(theirs.min(connections)));
             if !sibling.is_busy() {
                 least = least.min(theirs);
             }
@@ -137,5 +138,11 @@ mod tests {
         assert!(one.has_too_many(9));
         three.lane(0).begin_request(b"GET", b"/", Monotonic::from_nanos(1));
         assert!(!one.has_too_many(9), "who has fewer is busy");
+        three.lane(0).end_request();
+        // Another that has come with it and has none, beside one of many.
+        two.set_connections(100);
+        three.set_connections(0);
+        assert!(!one.has_too_many(3));
+        assert!(one.has_too_many(4));
     }
 }

@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 use super::address::Address;
 use super::error::BindError;
 use super::inherited;
-use super::passage::Passage;
+use super::passage::{Passage, Passed};
 use super::stream::Stream;
 use super::unix_path::{self, Inode, ListenerFile, Occupant};
 use crate::privileges::set_umask;
@@ -142,21 +142,20 @@ impl Listener {
     }
 
     /// Leaves a connection to whoever takes it first, of those that share this listener: another
-    /// copy of its descriptor. With this it was left so many `times`. `WouldBlock`: as many as can be
-    /// are left already.
-    pub fn pass(&self, connection: BorrowedFd<'_>, times: u8) -> io::Result<()> {
-        self.passage.put(connection, times)
+    /// copy of its descriptor. `passed` counts this time too. `WouldBlock`: as many as can be are left
+    /// already.
+    pub fn pass(&self, connection: BorrowedFd<'_>, passed: Passed) -> io::Result<()> {
+        self.passage.put(connection, passed)
     }
 
-    /// Takes a connection that somebody has [left](Self::pass), with how often it was. Err with
-    /// `WouldBlock`: there is none.
-    pub fn take_passed(&self) -> io::Result<(Stream, Peer, u8)> {
+    /// Takes a connection that somebody has [left](Self::pass). Err with `WouldBlock`: there is none.
+    pub fn take_passed(&self) -> io::Result<(Stream, Peer, Passed)> {
         loop {
-            let (descriptor, times) = self.passage.take()?;
+            let (descriptor, passed) = self.passage.take()?;
             let socket = Socket::from(descriptor);
             match socket.peer_addr() {
                 Ok(peer) => {
-                    return Ok((Stream::from(OwnedFd::from(socket)), Peer::of(&peer), times));
+                    return Ok((Stream::from(OwnedFd::from(socket)), Peer::of(&peer), passed));
                 }
                 // Its client has reset it since: there may be others behind it.
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => {}

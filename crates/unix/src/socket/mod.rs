@@ -14,6 +14,7 @@ pub use address::{Address, AddressError};
 pub use error::{BindError, InheritedFault};
 pub use listener::{BindOptions, Listener, Local, Peer};
 pub use network::{Network, NetworkError, PeerList, PeerPattern};
+pub use passage::Passed;
 pub use private::{SocketFile, bind_private, connect_private, effective_uid, peer_uid};
 pub use stream::{Stream, is_disconnected, readable};
 pub use unix_path::{ListenerFile, is_served};
