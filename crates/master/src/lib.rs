@@ -147,6 +147,9 @@ pub trait Host {
     ) {
     }
 
+    /// A worker of `generation` died before it had written these lines of the access log.
+    fn log_lines_left(&mut self, _generation: u32, _lines: &[u8]) {}
+
     /// Worker `nr` is about to be forked.
     fn before_fork(&mut self, _nr: usize, _generation: u32) {}
 

@@ -16,6 +16,7 @@ use ironhorn_unix::{
     Address, ForkHooks, Listener, Monotonic, Pid, Pidfile, Promise, SocketFile, State,
     WorkingDirectory, set_process_title, set_umask,
 };
+use ironhorn_worker::AccessLog;
 use log::Level;
 use pyo3::prelude::*;
 
@@ -244,6 +245,16 @@ impl<'py> Server<'py> {
             Err(error) => log::error!(error:%; "pidfile not moved"),
         }
     }
+
+    /// Has something added to the access log of a generation, if it has one.
+    fn add_to_access_log(&self, generation: u32, add: impl FnOnce(&mut AccessLog)) {
+        let Some(generation) = self.generations.get(generation) else { return };
+        match open_access_log(&generation.settings) {
+            Ok(None) => {}
+            Ok(Some(mut access_log)) => add(&mut access_log),
+            Err(error) => log::error!("{error}"),
+        }
+    }
 }
 
 /// The number of the generation that a server starts with.
@@ -325,14 +336,13 @@ impl Host for Server<'_> {
     }
 
     fn request_lost(&mut self, generation: u32, request: &str, age: Duration, status: Option<u16>) {
-        let Some(generation) = self.generations.get(generation) else { return };
-        match open_access_log(&generation.settings) {
-            Ok(None) => {}
-            Ok(Some(mut access_log)) => {
-                access_log.add_lost(request, age, status.unwrap_or_default());
-            }
-            Err(error) => log::error!("{error}"),
-        }
+        self.add_to_access_log(generation, |access_log| {
+            access_log.add_lost(request, age, status.unwrap_or_default());
+        });
+    }
+
+    fn log_lines_left(&mut self, generation: u32, lines: &[u8]) {
+        self.add_to_access_log(generation, |access_log| access_log.add_left(lines));
     }
 
     fn before_fork(&mut self, nr: usize, generation: u32) {

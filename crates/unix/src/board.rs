@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   header │ slot 0 │ slot 1 │ …
-//!            └ numbers │ lane 0 │ lane 1 │ … │ lane 255        a lane: numbers and text, 256 bytes
+//!            └ numbers │ lane 0 │ … │ lane 255 │ log lines     a lane: numbers and text, 256 bytes
 //! ```
 //!
 //! A lane is the place of one thread that runs the app, and is written by that thread alone. Most
@@ -28,8 +28,10 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use crate::clock::Monotonic;
 use lane::LaneMemory;
 pub use lane::{BoardLane, Running};
+use log_lines::LogLines;
 
 mod lane;
+mod log_lines;
 mod siblings;
 mod text;
 
@@ -224,6 +226,7 @@ impl BoardSlot {
         slot.free.store(0, Relaxed);
         slot.asked.store(0, Relaxed);
         slot.examined.store(0, Relaxed);
+        slot.log_lines.reset();
         self.used().iter().for_each(LaneMemory::reset);
         slot.lanes.store(0, Relaxed);
     }
@@ -393,7 +396,7 @@ struct Header {
     last: AtomicU32,
 }
 
-/// The first cache line: numbers of the whole worker. The others: its lanes.
+/// The first cache line: numbers of the whole worker. The others: its lanes, and what it has to log.
 #[repr(C, align(64))]
 struct SlotMemory {
     state: AtomicU32,
@@ -409,6 +412,7 @@ struct SlotMemory {
     asked: AtomicU32,
     examined: AtomicU32,
     lane: [LaneMemory; LANES],
+    log_lines: LogLines,
 }
 
 /// The mapping itself: a header and `capacity` + 1 slots.
@@ -483,7 +487,7 @@ mod tests {
     fn layout_is_whole_cache_lines() {
         assert_eq!(size_of::<Header>(), 64);
         assert_eq!(size_of::<LaneMemory>(), 256);
-        assert_eq!(size_of::<SlotMemory>(), 64 + LANES * 256);
+        assert_eq!(size_of::<SlotMemory>(), 64 + LANES * 256 + 4096);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 use crate::acceptor::{Accepted, Acceptor, Woken};
+use crate::access_log::AccessLog;
 use crate::connection::Client;
 use crate::drain::Drain;
 use crate::expiry_thread::ExpiryThread;
@@ -156,6 +157,12 @@ impl<'a, A: Runs> Loop<'a, A> {
 
     pub(crate) fn run(mut self) -> io::Result<Left> {
         self.acceptor.poll(self.poll.registry().as_fd(), true)?;
+        if !A::INLINE
+            && let Some(access_log) = &self.service.access_log
+        {
+            // The app doesn't keep this loop.
+            access_log.gather(&self.service.around.slot);
+        }
         // While the worker still counts as booting: what its owner does then may never end, and
         // who is ended for that has no client.
         (self.enters)(State::Ready);
@@ -240,6 +247,7 @@ impl<'a, A: Runs> Loop<'a, A> {
 
     /// Sleeps until something happens, without holding the interpreter.
     fn wait(&mut self) -> io::Result<()> {
+        self.service.access_log.iter().for_each(AccessLog::flush);
         let timeout = self.sleep();
         let (poll, events) = (&mut self.poll, &mut self.events);
         let waited = self.service.app.while_idle(|| poll.poll(events, Some(timeout)));
@@ -473,6 +481,7 @@ impl<'a, A: Runs> Loop<'a, A> {
             self.service.lost(&mut self.connections[key].connection);
             self.close(key);
         }
+        self.service.access_log.iter().for_each(AccessLog::flush);
     }
 
     /// The connection that `token` names, unless it is closed by now.

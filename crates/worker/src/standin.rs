@@ -6,6 +6,8 @@
 //! may be its own. It knows nothing of HTTP nor of Python, and touches only connections that wait
 //! for a request of which nothing has been read.
 //!
+//! It also writes the lines of the access log that would wait for the end of the turn.
+//!
 //! Who may touch such a connection is settled by one word, the [`Offer`]:
 //!
 //! ```text
@@ -29,6 +31,7 @@ use ironhorn_unix::{
 use mio::Token;
 
 use crate::Protocol;
+use crate::access_log::{AccessLog, Outlet};
 use crate::connection::Client;
 use crate::drain::Drain;
 use crate::event_loop::{Loop, to_u32};
@@ -92,6 +95,8 @@ struct Shared {
     /// What takes the place of a socket that was passed on.
     nothing: fs::File,
     listeners: Vec<Weak<Listener>>,
+    /// The access log, if there is one.
+    log: Option<Outlet>,
     /// The connections that have been offered once, and by which listener they have come.
     offered: Mutex<HashMap<Token, Offered>>,
     /// Those that were passed on, for the loop to forget.
@@ -112,12 +117,14 @@ impl StandIn {
         slot: BoardSlot,
         epoll: OwnedFd,
         listeners: Vec<Weak<Listener>>,
+        log: Option<Outlet>,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             slot,
             epoll,
             nothing: fs::File::open("/dev/null")?,
             listeners,
+            log,
             offered: Mutex::default(),
             passed: Mutex::default(),
             has_passed: AtomicBool::new(false),
@@ -190,12 +197,16 @@ impl<A: Runs> Loop<'_, A> {
             return;
         }
         let epoll = self.poll.registry().as_fd().try_clone_to_owned();
-        let started =
-            epoll.and_then(|epoll| StandIn::start(slot.clone(), epoll, self.acceptor.listeners()));
+        let log = self.service.access_log.as_ref().map(|log| log.gather(slot));
+        let started = epoll
+            .and_then(|epoll| StandIn::start(slot.clone(), epoll, self.acceptor.listeners(), log));
         match started {
             Ok(standin) => self.standin = Some(standin),
             // Clients wait for the app then, as they do where there is but one worker.
-            Err(error) => log::debug!(error:%; "no stand-in"),
+            Err(error) => {
+                log::debug!(error:%; "no stand-in");
+                self.service.access_log.iter().for_each(AccessLog::stop_gathering);
+            }
         }
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
         keys.into_iter().for_each(|key| self.offer(key));
@@ -239,6 +250,7 @@ impl<A: Runs> Loop<'_, A> {
         let Some(standin) = self.standin.take() else { return };
         let shared = Arc::clone(&standin.shared);
         drop(standin);
+        self.service.access_log.iter().for_each(AccessLog::stop_gathering);
         self.close_all(shared.take_passed());
     }
 
@@ -275,6 +287,9 @@ impl Shared {
         while !self.ended.load(Ordering::SeqCst) {
             if self.slot.is_busy() {
                 idle_looks = 0;
+                if self.is_late() {
+                    self.log.iter().for_each(Outlet::flush);
+                }
                 if !self.is_wanted() || !self.relieve() {
                     thread::park_timeout(PATIENCE);
                 }
@@ -299,7 +314,11 @@ impl Shared {
 
     /// Whether the loop has been away for long, and somebody else is free.
     fn is_wanted(&self) -> bool {
-        Monotonic::now().since(self.slot.heartbeat()) >= PATIENCE && self.slot.has_idle_sibling()
+        self.is_late() && self.slot.has_idle_sibling()
+    }
+
+    fn is_late(&self) -> bool {
+        Monotonic::now().since(self.slot.heartbeat()) >= PATIENCE
     }
 
     /// Waits a moment for a request on any connection that is offered, and passes those on that have

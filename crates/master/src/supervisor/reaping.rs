@@ -105,6 +105,7 @@ impl Supervisor<'_> {
         self.hear_worker(nr)?;
         let seen = self.board.slot(nr).read();
         let (requests, lost) = (seen.requests, lost(seen));
+        self.take_log_lines(nr);
         for lost in &lost {
             self.lose(nr, lost);
         }
@@ -126,6 +127,15 @@ impl Supervisor<'_> {
         self.tell(Event::Exited { nr, exit: ended.exit, requests, out_of_memory })?;
         self.remains = None;
         ControlFlow::Continue(())
+    }
+
+    /// What the worker has answered before comes before what it was at.
+    fn take_log_lines(&mut self, nr: usize) {
+        let Some(generation) = self.fleet.generation_of(nr) else { return };
+        let lines = self.board.slot(nr).log_lines();
+        if !lines.is_empty() {
+            self.host.log_lines_left(generation, &lines);
+        }
     }
 
     fn lose(&mut self, nr: usize, lost: &Lost) {

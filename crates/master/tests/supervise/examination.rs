@@ -168,6 +168,7 @@ fn a_killed_worker_loses_its_request() {
     server.expect_ready(2);
     server.expect_ever(&["working", "worker=1"]);
     server.kill(server.pid_of(1), Signal::SIGKILL);
+    server.expect(&["left", "lines=\"done before\""]);
     server.expect(&["WARN", "request lost", "request=\"GET /work\""]);
     server.expect(&["lost", "status=None"]);
     server.expect(&["worker died", "reason=\"signal SIGKILL\"", "requests=\"GET /work 0."]);

@@ -177,10 +177,12 @@ impl Host for Pretender {
             }
             Conduct::Work { nr } if nr == worker => {
                 seat.slot.lane(0).begin_request(b"GET", b"/work", Monotonic::now());
+                seat.slot.leave_log_lines(b"done before", 0);
                 info!(worker, generation; "working");
                 self.gate.read_exact(&mut [0]).expect("the gate opens");
                 close_request(0);
                 seat.slot.lane(0).end_request();
+                seat.slot.leave_log_lines(b"", 0);
             }
             Conduct::CloseChannel { nr } if nr == worker => {
                 drop(seat.channel);
@@ -211,6 +213,10 @@ impl Host for Pretender {
 
     fn request_lost(&mut self, _: u32, request: &str, _: Duration, status: Option<u16>) {
         info!(request, status:?; "lost");
+    }
+
+    fn log_lines_left(&mut self, _: u32, lines: &[u8]) {
+        info!(lines:% = lines.escape_ascii(); "left");
     }
 
     fn before_fork(&mut self, nr: usize, generation: u32) {

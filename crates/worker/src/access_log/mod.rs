@@ -1,28 +1,30 @@
 //! The access log: one line a response, refused requests too.
 //!
-//! A line is written as soon as its response has ended. Gathering those of a turn would save system
-//! calls, but the app may hang in the next request of that turn, and what a killed worker holds is
-//! lost. A line is one write, so that lines of several workers don't mix: a pipe keeps writes of up
-//! to `PIPE_BUF` bytes whole (pipe(7)), a file that is opened for appending longer ones too.
+//! Lines that come in one turn of the loop are written together at its end. The app may hang in
+//! the next request of that turn: so the [stand-in](crate::standin) writes them after a moment, and
+//! where there is none, a line is written as soon as its response has ended. What a worker that is
+//! killed hasn't written is on the board, and the master writes it.
+//!
+//! Lines of several workers don't mix: a pipe keeps writes of up to `PIPE_BUF` bytes whole (pipe(7)),
+//! which is as much as is gathered, a file that is opened for appending longer ones too.
 //!
 //! Responses don't wait for who reads the log: lines that a full pipe doesn't take are lost.
 
 mod atom;
 mod escape;
 mod format;
+mod outlet;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use ironhorn_http::ResponseHead;
 use ironhorn_http::uwsgi::Variables;
-use ironhorn_unix::{Fate, Links, Peer, Sink};
+use ironhorn_unix::{BoardSlot, Links, Peer, Sink};
 
 pub use format::{Format, FormatError};
-
-/// The error log learns of lost lines this often at most.
-const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(10);
+pub(crate) use outlet::Outlet;
 
 /// What there is to say of one response.
 pub(crate) struct Entry<'a> {
@@ -47,15 +49,11 @@ pub(crate) struct Entry<'a> {
 #[derive(Debug)]
 pub struct AccessLog {
     format: Format,
-    sink: Sink,
+    outlet: Outlet,
     /// None: standard output.
     file: Option<(PathBuf, Links)>,
     /// The memory of the last line.
     line: Vec<u8>,
-    failed: bool,
-    /// Lines that were lost since that was said.
-    lost: u64,
-    complained_at: Option<Instant>,
 }
 
 impl AccessLog {
@@ -76,8 +74,7 @@ impl AccessLog {
     }
 
     fn new(format: Format, sink: Sink, file: Option<(PathBuf, Links)>) -> Self {
-        let line = Vec::new();
-        Self { format, sink, file, line, failed: false, lost: 0, complained_at: None }
+        Self { format, outlet: Outlet::new(sink), file, line: Vec::new() }
     }
 
     /// Names of the environ keys that the format asks for, in order of their index.
@@ -104,47 +101,37 @@ impl AccessLog {
     /// Opens the file by its name again, after it was moved away.
     pub fn reopen(&mut self) -> io::Result<()> {
         if let Some((path, links)) = &self.file {
-            self.sink.replace(Sink::open(path, *links)?);
+            self.outlet.replace(Sink::open(path, *links)?);
         }
         Ok(())
     }
 
-    /// Writes the line of a response.
+    /// Adds lines that a worker has left on the board.
+    pub fn add_left(&mut self, lines: &[u8]) {
+        self.outlet.add(lines);
+    }
+
+    /// Adds the line of a response.
     pub(crate) fn add(&mut self, entry: &Entry<'_>) {
         self.line.clear();
         self.format.write(entry, SystemTime::now(), &mut self.line);
         self.line.push(b'\n');
-        let written = self.sink.write(&self.line);
-        if matches!(written, Ok(Fate::Lost)) {
-            self.lost += 1;
-        }
-        if self.lost > 0 {
-            self.complain();
-        }
-        self.report(written);
+        self.outlet.add(&self.line);
     }
 
-    /// Says how many lines were lost because nobody reads them, once in a while.
-    fn complain(&mut self) {
-        if self.complained_at.is_none_or(|at| at.elapsed() >= BETWEEN_COMPLAINTS) {
-            self.complained_at = Some(Instant::now());
-            let count = std::mem::take(&mut self.lost);
-            log::warn!(count; "access log lines lost: nobody reads them");
-        }
+    /// From here on lines wait for the end of the turn. Returns the way to write them before.
+    pub(crate) fn gather(&self, slot: &BoardSlot) -> Outlet {
+        self.outlet.gather(slot.clone());
+        self.outlet.clone()
     }
 
-    /// Says once that the log can't be written, and once that it can again.
-    fn report(&mut self, written: io::Result<Fate>) {
-        match written {
-            Ok(Fate::Written) if self.failed => {
-                self.failed = false;
-                log::info!("access log can be written again");
-            }
-            Err(error) if !self.failed => {
-                self.failed = true;
-                log::error!(error:%; "cannot write the access log; lines are lost");
-            }
-            Ok(_) | Err(_) => {}
-        }
+    /// From here on each line is written at once.
+    pub(crate) fn stop_gathering(&self) {
+        self.outlet.stop_gathering();
+    }
+
+    /// Writes the lines of a turn.
+    pub(crate) fn flush(&self) {
+        self.outlet.flush();
     }
 }
