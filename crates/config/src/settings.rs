@@ -277,7 +277,7 @@ settings! {
         /// its cgroup and its affinity have it. The variable WEB_CONCURRENCY sets it too.
         ///
         /// At the start no more of them boot at a time than there are CPUs, until one
-        /// serves or a second has passed.
+        /// serves or a second has passed; with `preload` all do.
         workers: usize = One(WorkerCount { max: 1024 }) => {
             value: "NUMBER|auto",
             short: Some('w'),

@@ -149,14 +149,16 @@ impl<A: Runs> Loop<'_, A> {
     }
 
     /// Takes what was passed on, by this worker too: the others may have other listeners, and would
-    /// not see it.
+    /// not see it. What is passed on from now on is theirs.
     fn take_passed(&mut self) {
         let now = Monotonic::now();
+        let mut clients = Vec::new();
         for index in 0..self.acceptor.len() {
             while let Accepted::Client(client) = self.acceptor.accept(Queue::Passed, index, now) {
-                self.open(client);
+                clients.push(client);
             }
         }
+        clients.into_iter().for_each(|client| self.open(client));
     }
 
     fn retire_last(&mut self) {

@@ -80,8 +80,8 @@ pub(crate) struct Loop<'a, A: Runs> {
     pub(crate) worker_connections: usize,
     pub(crate) room: Room,
     pub(crate) standin: Option<StandIn>,
-    /// Whether it was asked if the stand-in has somebody to pass connections to.
-    pub(crate) looked_for_siblings: bool,
+    /// Whether the stand-in has had somebody to pass connections to.
+    pub(crate) had_siblings: bool,
     pub(crate) slowest: Slowest,
     heartbeat: Duration,
     /// Until the master was told that the worker is worn.
@@ -140,7 +140,7 @@ impl<'a, A: Runs> Loop<'a, A> {
             worker_connections: options.worker_connections,
             room: Room::default(),
             standin: None,
-            looked_for_siblings: false,
+            had_siblings: false,
             slowest: Slowest::default(),
             heartbeat: options.heartbeat,
             max_requests: options.max_requests,

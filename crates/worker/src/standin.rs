@@ -185,17 +185,17 @@ impl<A: Runs> Service<A> {
 /// The loop's side of it.
 impl<A: Runs> Loop<'_, A> {
     /// Starts the stand-in if there are others who could serve this worker's connections: with the
-    /// first connection, or when the app has kept the loop for long.
+    /// first connection beside them, or when the app has kept the loop for long.
     pub(crate) fn have_stand_in(&mut self, now: Monotonic) {
         if !A::INLINE || self.standin.is_some() || self.connections.is_empty() {
             return;
         }
-        let is_first = !mem::replace(&mut self.looked_for_siblings, true);
         let was_long = now.since(self.service.turn_began) >= PATIENCE;
         let slot = &self.service.around.slot;
-        if !(is_first || was_long) || self.drain != Drain::Serving || !slot.has_sibling() {
+        if (self.had_siblings && !was_long) || self.drain != Drain::Serving || !slot.has_sibling() {
             return;
         }
+        self.had_siblings = true;
         let epoll = self.poll.registry().as_fd().try_clone_to_owned();
         let log = self.service.access_log.as_ref().map(|log| log.gather(slot));
         let started = epoll
@@ -285,11 +285,12 @@ impl Shared {
         name_thread("stand-in");
         let mut idle_looks = 0;
         while !self.ended.load(Ordering::SeqCst) {
+            // Not only of the app: the disk may keep the loop too.
+            if self.is_late() {
+                self.log.iter().for_each(Outlet::flush);
+            }
             if self.slot.is_busy() {
                 idle_looks = 0;
-                if self.is_late() {
-                    self.log.iter().for_each(Outlet::flush);
-                }
                 if !self.is_wanted() || !self.relieve() {
                     thread::park_timeout(PATIENCE);
                 }

@@ -164,16 +164,19 @@ impl Fleet {
     /// others follow as soon as one serves, or after a while: a boot may also wait for something.
     pub(super) fn abreast(&self, now: Monotonic) -> usize {
         let options = self.options(self.serving);
-        let is_over = self.head_start_until().is_some_and(|until| now >= until);
-        if self.phase != Phase::Starting || options.preload || is_over {
+        // Forks of a zygote's import nothing.
+        if self.phase != Phase::Starting || options.preload {
             return usize::MAX;
         }
-        options.boots_abreast
+        let is_over = self.head_start_until().is_some_and(|until| now >= until);
+        if is_over { usize::MAX } else { options.boots_abreast }
     }
 
     /// When those who do not boot with the first are forked, though nobody serves.
     pub(super) fn head_start_until(&self) -> Option<Monotonic> {
-        if self.phase != Phase::Starting {
+        let options = self.options(self.serving);
+        let waits = self.phase == Phase::Starting && self.wanted() > options.boots_abreast;
+        if !waits || options.preload {
             return None;
         }
         let first = self.slots.iter().filter_map(|slot| match slot {

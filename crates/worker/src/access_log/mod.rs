@@ -1,14 +1,15 @@
 //! The access log: one line a response, refused requests too.
 //!
 //! Lines that come in one turn of the loop are written together at its end. The app may hang in
-//! the next request of that turn: so the [stand-in](crate::standin) writes them after a moment, and
+//! the next request of that turn: so the stand-in writes them after a moment, and
 //! where there is none, a line is written as soon as its response has ended. What a worker that is
 //! killed hasn't written is on the board, and the master writes it.
 //!
 //! Lines of several workers don't mix: a pipe keeps writes of up to `PIPE_BUF` bytes whole (pipe(7)),
 //! which is as much as is gathered, a file that is opened for appending longer ones too.
 //!
-//! Responses don't wait for who reads the log: lines that a full pipe doesn't take are lost.
+//! Responses don't wait for who reads the log: lines that a full pipe doesn't take are lost, and so
+//! are those that a full disk doesn't, all that were to be written together.
 
 mod atom;
 mod escape;

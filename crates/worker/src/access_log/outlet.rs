@@ -91,7 +91,8 @@ impl Lines {
             }
             _ => {
                 let written = self.sink.write(bytes);
-                self.report(written, 1);
+                let count = bytes.iter().filter(|&&byte| byte == b'\n').count();
+                self.report(written, count as u64);
             }
         }
     }
