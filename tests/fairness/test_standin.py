@@ -26,6 +26,16 @@ def pid_of(wire: Wire) -> int:
     return int(wire.get("/pid").read_response().body)
 
 
+def reload_until_gone(server: Server, pid: int, its: list[Wire]) -> None:
+    """HUP, and waits until a worker with these connections has left."""
+    mark = server.log.mark()
+    server.send(signal.SIGHUP)
+    server.log.wait_for_line("reloaded", since=mark)
+    for wire in its:
+        wire.close()
+    wait_until(lambda: not is_alive(pid), what=f"worker {pid} has left")
+
+
 @pytest.fixture
 def kept_by_each() -> Iterator[Opens]:
     """At least three kept connections of each of two workers, by worker."""
@@ -133,12 +143,7 @@ def test_nobody_is_lost_with_the_last_who_has_the_listener(
     kept.get("/meet?busy")
     busy.wait_arrived()
     (stage.directory / "ironhorn.yaml").write_text("workers: 2\nbind: unix:b\n")
-    mark = server.log.mark()
-    server.send(signal.SIGHUP)
-    server.log.wait_for_line("reloaded", since=mark)
-    for wire in leaving:
-        wire.close()
-    wait_until(lambda: not is_alive(elsewhere), what="the other worker has left")
+    reload_until_gone(server, elsewhere, leaving)
     for wire in others:
         wire.get("/pid")
     assert all(wire.is_silent_for(0.1) for wire in others)
@@ -177,12 +182,7 @@ def test_what_is_passed_on_goes_on_as_it_began(
     (stage.directory / "ironhorn.yaml").write_text(
         "workers: 2\nproxy_protocol: auto\nproxy_allow_from: 127.0.0.1\n"
     )
-    mark = server.log.mark()
-    server.send(signal.SIGHUP)
-    server.log.wait_for_line("reloaded", since=mark)
-    for wire in leaving:
-        wire.close()
-    wait_until(lambda: not is_alive(elsewhere), what="the other worker has left")
+    reload_until_gone(server, elsewhere, leaving)
     for _ in range(2):
         assert all(pid_of(wire) for wire in others)
     busy.let_pass()

@@ -1,9 +1,9 @@
 //! The access log: one line a response, refused requests too.
 //!
-//! Lines that come in one turn of the loop are written together at its end. The app may hang in
-//! the next request of that turn: so the stand-in writes them after a moment, and
-//! where there is none, a line is written as soon as its response has ended. What a worker that is
-//! killed hasn't written is on the board, and the master writes it.
+//! Lines that come in one turn of the loop are written together at its end. The app may hang in the
+//! next request of that turn: so the stand-in writes them after a moment, and where there is none, a
+//! line is written as soon as its response has ended. What a worker that is killed hasn't written is
+//! on the board, and the master writes it.
 //!
 //! Lines of several workers don't mix: a pipe keeps writes of up to `PIPE_BUF` bytes whole (pipe(7)),
 //! which is as much as is gathered, a file that is opened for appending longer ones too.
