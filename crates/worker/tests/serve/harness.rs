@@ -277,12 +277,23 @@ pub(crate) struct Turns {
     turned: Condvar,
     /// Where a loop that doesn't run the app tells of its turns.
     beats: OnceLock<BoardSlot>,
+    /// How often the app was called: the board tells of a request before, while its thread may
+    /// still wait for its turn.
+    calls: AtomicUsize,
 }
 
 impl Turns {
     fn another(&self) {
         *self.count.lock().unwrap() += 1;
         self.turned.notify_all();
+    }
+
+    fn another_call(&self) {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
     }
 
     /// How many turns so far.
@@ -479,8 +490,11 @@ impl Setup {
         };
         let locals = listeners.iter().map(|listener| listener.local().clone()).collect();
         let turns = Arc::new(Turns::default());
-        let of_threads = Arc::clone(&turns);
-        let app = Arc::new(app);
+        let (of_threads, called) = (Arc::clone(&turns), Arc::clone(&turns));
+        let app = Arc::new(move |asked: &Asked, exchange: &mut dyn Exchange| {
+            called.another_call();
+            app(asked, exchange)
+        });
         let interpreter = self.interpreter.clone();
         self.launch(listeners, locals, turns, true, move |context| {
             let mut main = Main(move |seat: Seat<Vec<u8>, Made>| {
@@ -497,10 +511,14 @@ impl Setup {
         mut self,
         listeners: Vec<Listener>,
         locals: Vec<Local>,
-        app: impl FnMut(&Asked, &mut dyn Exchange) -> Answer + Send + 'static,
+        mut app: impl FnMut(&Asked, &mut dyn Exchange) -> Answer + Send + 'static,
     ) -> Server {
         let turns = Arc::new(Turns::default());
-        let counted = Arc::clone(&turns);
+        let (counted, called) = (Arc::clone(&turns), Arc::clone(&turns));
+        let app = move |asked: &Asked, exchange: &mut dyn Exchange| {
+            called.another_call();
+            app(asked, exchange)
+        };
         if crate::THREADS == 0 {
             let app = App { call: app, turns: counted, interpreter: self.interpreter.clone() };
             return self.launch(listeners, locals, turns, false, move |context| run(context, app));
@@ -652,9 +670,12 @@ impl Server {
     /// Connects and asks for `/meeting`; the worker waits there now.
     #[track_caller]
     pub(crate) fn hold(&self) -> Client {
+        let calls = self.turns.calls();
         let mut client = self.connect();
         client.get("/meeting");
-        self.wait_until("the app is called", || self.request() == "GET /meeting");
+        self.wait_until("the app is called", || {
+            self.turns.calls() > calls && self.request() == "GET /meeting"
+        });
         client
     }
 
