@@ -346,6 +346,7 @@ impl<'a, A: Runs> Loop<'a, A> {
             }
             Next::Close => self.close(key),
         }
+        self.service.app.dealt_with();
     }
 
     fn arm(&mut self, key: usize, class: Timeout) {

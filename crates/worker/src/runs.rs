@@ -50,6 +50,9 @@ pub(crate) trait Runs: Sized {
     /// Waits without holding the interpreter: `wait` is the poll.
     fn while_idle<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T;
 
+    /// A connection was dealt with, of perhaps many in this turn.
+    fn dealt_with(&mut self) {}
+
     /// A descriptor that is readable when [`Runs::interrupted`] is to be called.
     fn interrupts(&self) -> Option<BorrowedFd<'_>> {
         None

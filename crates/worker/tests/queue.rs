@@ -66,6 +66,7 @@ fn everything_is_done_once_and_nobody_sleeps_on() {
         queue.push(1);
         queue.push_rest('a');
         queue.push(2);
+        queue.wake();
         queue.stop();
         let [mut did, other] = seats.map(|seat| seat.join().unwrap());
         did.requests.extend(other.requests);
@@ -81,6 +82,7 @@ fn requests_are_begun_in_their_order() {
         let queue = Arc::new(Queue::new(1));
         let seat = seat(&queue, 0);
         (1..=3).for_each(|request| queue.push(request));
+        queue.wake();
         queue.stop();
         assert_eq!(seat.join().unwrap().requests, [1, 2, 3]);
     });
@@ -92,6 +94,7 @@ fn who_does_not_wait_takes_what_there_is() {
         let queue = Arc::new(Queue::new(1));
         let seat = seat(&queue, 0);
         queue.push(1);
+        queue.wake();
         queue.push_rest('a');
         let mut did = Did::default();
         for _ in 0..2 {
@@ -130,6 +133,7 @@ fn a_nudge_has_somebody_come_by_after_it() {
             }
         });
         queue.push(1);
+        queue.wake();
         dropped.store(1, SeqCst);
         queue.nudge();
         while freed.load(SeqCst) == 0 {
@@ -147,6 +151,7 @@ fn a_request_is_withdrawn_or_run() {
         let seat = seat(&queue, 0);
         queue.push(1);
         queue.push(2);
+        queue.wake();
         let withdrawn = queue.withdraw(|&request| request == 2);
         queue.nudge();
         let first = queue.withdraw_first(|&request| request == 1);
@@ -157,6 +162,58 @@ fn a_request_is_withdrawn_or_run() {
         all.sort_unstable();
         assert_eq!(all, [1, 2]);
         assert_eq!((queue.look_at_first(|_| ()), queue.take_rest()), (None, None));
+    });
+}
+
+/// However many threads are awake at that moment, or about to fall asleep.
+#[test]
+fn what_was_added_together_runs_at_the_same_time() {
+    check(|| {
+        let queue = Arc::new(Queue::<u32, char>::new(2));
+        let running = Arc::new(AtomicUsize::new(0));
+        let seats = [0, 1].map(|index| {
+            let (queue, running) = (Arc::clone(&queue), Arc::clone(&running));
+            thread::spawn(move || {
+                loop {
+                    queue.wait(index);
+                    if let Work::Request(_) = queue.take() {
+                        break;
+                    }
+                }
+                running.fetch_add(1, SeqCst);
+                while running.load(SeqCst) < 2 {
+                    thread::yield_now();
+                }
+            })
+        });
+        queue.push(1);
+        queue.push(2);
+        queue.wake();
+        seats.into_iter().for_each(|seat| seat.join().unwrap());
+    });
+}
+
+#[test]
+fn one_thread_is_woken_for_each_request_that_no_other_comes_for() {
+    check(|| {
+        let queue = Arc::new(Queue::<u32, char>::new(2));
+        let other = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || {
+                queue.wait(1);
+                let work = queue.take();
+                // It doesn't come back, as the app keeps it.
+                assert!(matches!(work, Work::Request(_)));
+            })
+        };
+        queue.push(1);
+        queue.wake();
+        queue.push(2);
+        queue.wake();
+        queue.wait(0);
+        assert!(matches!(queue.take(), Work::Request(_)));
+        other.join().unwrap();
+        assert!(!queue.is_one_coming());
     });
 }
 
@@ -171,6 +228,7 @@ fn a_request_can_be_withdrawn_until_it_is_taken_and_another_is_run() {
         let other = seat(&queue, 1);
         assert_eq!(queue.withdraw(|_| true), Some(1));
         queue.push(2);
+        queue.wake();
         let taken = queue.take();
         queue.stop();
         let did = other.join().unwrap().requests;

@@ -26,6 +26,7 @@ impl<C: AsRef<[u8]> + Send, R: Send> Loop<'_, Pool<C, R>> {
         }
         self.release();
         let (pool, slot) = (&mut self.service.app, &self.service.around.slot);
+        pool.announce();
         let now = Monotonic::now();
         pool.look_for_stall(now);
         let free = if pool.stall.lasts() { 0 } else { pool.free() };

@@ -224,6 +224,8 @@ pub(crate) struct Pool<C, R> {
     stall: Stall,
     /// Requests that were handed over and not withdrawn.
     handed_over: usize,
+    /// When the first request was handed over for which no thread has been woken yet.
+    unannounced: Option<Monotonic>,
 }
 
 /// A connection that is held back.
@@ -241,6 +243,7 @@ impl<C, R> Pool<C, R> {
             siblings: Siblings::default(),
             stall: Stall::default(),
             handed_over: 0,
+            unannounced: None,
             held_back: VecDeque::new(),
             releasing: false,
             done: Vec::new(),
@@ -252,6 +255,13 @@ impl<C, R> Pool<C, R> {
     fn enter(&mut self) {
         self.handed_over = self.handed_over.wrapping_add(1);
         self.shared.occupied.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Wakes threads for the requests that were handed over.
+    fn announce(&mut self) {
+        if self.unannounced.take().is_some() {
+            self.shared.queue.wake();
+        }
     }
 
     /// It was withdrawn.

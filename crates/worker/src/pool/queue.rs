@@ -10,6 +10,10 @@
 //! while another is being woken comes for what there is; the other finds nothing and sleeps on.
 //! Nothing is lost by that: who is about to sleep looks under the same lock under which work is added.
 //!
+//! Requests are added first and threads [woken](Queue::wake) later, for all of them: in the meantime
+//! threads that are awake take some, which costs nothing, and a thread that is woken doesn't take the
+//! core from who adds the next.
+//!
 //! Nothing else is locked while this lock is held but the interpreter's, and it is never held over a
 //! call of the app, a system call or a log line.
 
@@ -32,6 +36,8 @@ struct State<J, R> {
     rests: VecDeque<R>,
     /// The last fell asleep last.
     asleep: Vec<usize>,
+    /// How many threads were woken and have not noticed yet.
+    woken: usize,
     /// How many threads have done with waiting and have not taken anything yet.
     coming: usize,
     /// Somebody is to look up, for no more than that.
@@ -57,6 +63,7 @@ impl<J, R> Queue<J, R> {
             requests: VecDeque::new(),
             rests: VecDeque::new(),
             asleep: Vec::with_capacity(threads),
+            woken: 0,
             coming: 0,
             nudged: false,
             stopped: false,
@@ -64,9 +71,22 @@ impl<J, R> Queue<J, R> {
         Self { state: Mutex::new(state), wakes: (0..threads).map(|_| Condvar::new()).collect() }
     }
 
-    /// Adds a request.
+    /// Adds a request. Who sleeps is to be [woken](Self::wake) for it soon.
     pub(crate) fn push(&self, request: J) {
-        self.add(|state| state.requests.push_back(request));
+        self.lock().requests.push_back(request);
+    }
+
+    /// Wakes a thread for each request that no other comes for.
+    pub(crate) fn wake(&self) {
+        while let Some(thread) = self.next_to_wake() {
+            self.wakes[thread].notify_one();
+        }
+    }
+
+    fn next_to_wake(&self) -> Option<usize> {
+        let mut state = self.lock();
+        let wanted = state.requests.len() + state.rests.len() > state.coming + state.woken;
+        if wanted { state.wake_one() } else { None }
     }
 
     /// Adds what a response has left behind. It goes first: it is what others may wait for.
@@ -82,7 +102,7 @@ impl<J, R> Queue<J, R> {
     fn add(&self, add: impl FnOnce(&mut State<J, R>)) {
         let mut state = self.lock();
         add(&mut state);
-        let woken = state.asleep.pop();
+        let woken = state.wake_one();
         drop(state);
         if let Some(thread) = woken {
             self.wakes[thread].notify_one();
@@ -94,13 +114,14 @@ impl<J, R> Queue<J, R> {
     pub(crate) fn wait(&self, thread: usize) {
         let mut state = self.lock();
         while !state.wants_another() {
-            if !state.asleep.contains(&thread) {
-                state.asleep.push(thread);
-            }
+            state.asleep.push(thread);
             state = wait(&self.wakes[thread], state);
+            // It may have woken by itself.
+            match state.asleep.iter().position(|&asleep| asleep == thread) {
+                Some(position) => _ = state.asleep.remove(position),
+                None => state.woken -= 1,
+            }
         }
-        // It may have woken by itself.
-        state.asleep.retain(|&asleep| asleep != thread);
         state.come();
     }
 
@@ -116,9 +137,10 @@ impl<J, R> Queue<J, R> {
         state.next()
     }
 
-    /// Whether a thread has done with waiting and has not taken anything yet.
+    /// Whether a thread was woken, or has done with waiting, and has not taken anything yet.
     pub(crate) fn is_one_coming(&self) -> bool {
-        self.lock().coming > 0
+        let state = self.lock();
+        state.woken + state.coming > 0
     }
 
     /// Takes back the first request that `is_it`, if no thread has taken it yet.
@@ -160,6 +182,13 @@ impl<J, R> State<J, R> {
     fn wants_another(&self) -> bool {
         let nudged = self.nudged && self.coming == 0;
         self.requests.len() + self.rests.len() > self.coming || nudged || self.stopped
+    }
+
+    /// Has a thread count as woken; inside: which is to be notified.
+    fn wake_one(&mut self) -> Option<usize> {
+        let thread = self.asleep.pop()?;
+        self.woken += 1;
+        Some(thread)
     }
 
     /// A thread comes by the interpreter from here on, which is all that a nudge is for. One that

@@ -18,6 +18,10 @@ use crate::event_loop::Loop;
 use crate::runs::{Complete, Runs};
 use crate::serve::{ConnectionOf, Next, Service};
 
+/// Threads are woken for a request after this, even if the turn in which it came isn't over: a few
+/// handshakes, say, take longer.
+const A_LONG_TURN: Duration = Duration::from_micros(100);
+
 impl<C: AsRef<[u8]> + Send, R: Send> Runs for Pool<C, R> {
     type Chunk = C;
     type Stream = Leftover<C, R>;
@@ -45,18 +49,28 @@ impl<C: AsRef<[u8]> + Send, R: Send> Runs for Pool<C, R> {
         service.app.enter();
         let job = Job { token, client, suspended, body, more, since, waits, unseen };
         service.app.shared.queue.push(job);
+        service.app.unannounced.get_or_insert(since);
         connection.phase = Phase::WithApp;
         Some(Next::App)
     }
 
     /// Before each poll, and so after all that a turn may have dropped.
     fn while_idle<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T {
+        self.announce();
         let Shared { garbage, queue, .. } = &*self.shared;
         if garbage.is_much() {
             garbage.forget();
             queue.nudge();
         }
         wait()
+    }
+
+    fn dealt_with(&mut self) {
+        if let Some(since) = self.unannounced
+            && Monotonic::now().since(since) >= A_LONG_TURN
+        {
+            self.announce();
+        }
     }
 
     fn is_full(&self) -> bool {
