@@ -193,7 +193,11 @@ impl<'a, A: Runs> Loop<'a, A> {
         let polled = self.connections.len() + 2 * self.acceptor.len() + OTHERS;
         for event in &events {
             count += 1;
-            match event.token() {
+            let token = event.token();
+            if matches!(token, CHANNEL | SIGNALS) {
+                self.service.app.before_long();
+            }
+            match token {
                 CHANNEL => left = left.or(self.on_channel(woken)?),
                 SIGNALS => left = left.or(self.on_signals(woken)?),
                 INTERRUPTS => self.service.app.interrupted(),
@@ -247,6 +251,7 @@ impl<'a, A: Runs> Loop<'a, A> {
 
     /// Sleeps until something happens, without holding the interpreter.
     fn wait(&mut self) -> io::Result<()> {
+        self.service.app.before_long();
         self.service.access_log.iter().for_each(AccessLog::flush);
         let timeout = self.sleep();
         let (poll, events) = (&mut self.poll, &mut self.events);

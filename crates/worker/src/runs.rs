@@ -50,8 +50,11 @@ pub(crate) trait Runs: Sized {
     /// Waits without holding the interpreter: `wait` is the poll.
     fn while_idle<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T;
 
+    /// What comes next may take long: it waits, for a disk perhaps.
+    fn before_long(&self) {}
+
     /// A connection was dealt with, of perhaps many in this turn.
-    fn dealt_with(&mut self) {}
+    fn dealt_with(&self) {}
 
     /// A descriptor that is readable when [`Runs::interrupted`] is to be called.
     fn interrupts(&self) -> Option<BorrowedFd<'_>> {

@@ -391,6 +391,7 @@ impl<A: Runs> Service<A> {
         input: &[u8],
     ) -> Step {
         let limits = &self.around.options.limits;
+        self.app.before_long();
         match upload.spool.receive(&mut connection.http, input, limits) {
             Ok(arrived) if arrived.whole => {
                 let Upload { head: bytes, spool, .. } = *upload;

@@ -213,7 +213,7 @@ fn one_thread_is_woken_for_each_request_that_no_other_comes_for() {
         queue.wait(0);
         assert!(matches!(queue.take(), Work::Request(_)));
         other.join().unwrap();
-        assert!(!queue.is_one_coming());
+        assert_eq!(queue.on_their_way(), (0, 0));
     });
 }
 
@@ -224,7 +224,7 @@ fn a_request_can_be_withdrawn_until_it_is_taken_and_another_is_run() {
         let queue = Arc::new(Queue::<u32, char>::new(2));
         queue.push(1);
         queue.wait(0);
-        assert!(queue.is_one_coming());
+        assert_eq!(queue.on_their_way(), (1, 0));
         let other = seat(&queue, 1);
         assert_eq!(queue.withdraw(|_| true), Some(1));
         queue.push(2);
@@ -235,6 +235,6 @@ fn a_request_can_be_withdrawn_until_it_is_taken_and_another_is_run() {
         // Who came for the first takes the second, unless there was somebody else for it.
         let expected: &[u32] = if taken == Work::Request(2) { &[] } else { &[2] };
         assert_eq!(did, expected);
-        assert!(!queue.is_one_coming());
+        assert_eq!(queue.on_their_way(), (0, 0));
     });
 }

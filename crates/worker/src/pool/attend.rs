@@ -20,6 +20,8 @@ impl<C: AsRef<[u8]> + Send, R: Send> Loop<'_, Pool<C, R>> {
         if self.service.app.shared.failed.load(Ordering::Acquire) {
             return Err(io::Error::other("an app thread has panicked"));
         }
+        // What is taken back is logged.
+        self.service.app.announce();
         self.take_back();
         if self.service.around.options.queue_timeout.is_some() {
             self.turn_away_overdue();
@@ -80,7 +82,8 @@ impl<C: AsRef<[u8]> + Send, R: Send> Loop<'_, Pool<C, R>> {
 
     /// Answers 503 to those that have waited longer than they should.
     fn turn_away_overdue(&mut self) {
-        let now = Monotonic::now();
+        // What has come in this turn isn't, however long that lasts.
+        let now = self.service.turn_began;
         while let Some(job) = self.withdraw_overdue(now) {
             self.service.tell_of_overload(now.since(job.since));
             self.turn_away_queued(job);

@@ -29,6 +29,7 @@ mod siblings;
 mod stall;
 mod sync;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -225,7 +226,9 @@ pub(crate) struct Pool<C, R> {
     /// Requests that were handed over and not withdrawn.
     handed_over: usize,
     /// When the first request was handed over for which no thread has been woken yet.
-    unannounced: Option<Monotonic>,
+    unannounced: Cell<Option<Monotonic>>,
+    /// A thread was woken and hasn't come yet when that was last looked at.
+    is_one_woken: bool,
 }
 
 /// A connection that is held back.
@@ -243,7 +246,8 @@ impl<C, R> Pool<C, R> {
             siblings: Siblings::default(),
             stall: Stall::default(),
             handed_over: 0,
-            unannounced: None,
+            unannounced: Cell::new(None),
+            is_one_woken: false,
             held_back: VecDeque::new(),
             releasing: false,
             done: Vec::new(),
@@ -258,7 +262,7 @@ impl<C, R> Pool<C, R> {
     }
 
     /// Wakes threads for the requests that were handed over.
-    fn announce(&mut self) {
+    fn announce(&self) {
         if self.unannounced.take().is_some() {
             self.shared.queue.wake();
         }
@@ -280,8 +284,10 @@ impl<C, R> Pool<C, R> {
     /// Sees whether threads that are there for a request can run it.
     fn look_for_stall(&mut self, now: Monotonic) {
         let entered = self.shared.entered.load(Ordering::Relaxed);
-        let waits = self.has_queued() && self.shared.queue.is_one_coming();
-        self.stall.see(waits, entered, now);
+        let (coming, woken) =
+            if self.has_queued() { self.shared.queue.on_their_way() } else { (0, 0) };
+        self.is_one_woken = woken > 0;
+        self.stall.see(coming > 0, entered, now);
     }
 
     /// Whether a request may be in the queue still.

@@ -71,7 +71,8 @@ impl<J, R> Queue<J, R> {
         Self { state: Mutex::new(state), wakes: (0..threads).map(|_| Condvar::new()).collect() }
     }
 
-    /// Adds a request. Who sleeps is to be [woken](Self::wake) for it soon.
+    /// Adds a request. Who adds it is to [wake](Self::wake) a thread for it before they wait for
+    /// anything.
     pub(crate) fn push(&self, request: J) {
         self.lock().requests.push_back(request);
     }
@@ -137,10 +138,11 @@ impl<J, R> Queue<J, R> {
         state.next()
     }
 
-    /// Whether a thread was woken, or has done with waiting, and has not taken anything yet.
-    pub(crate) fn is_one_coming(&self) -> bool {
+    /// How many threads have done with waiting and have not taken anything yet, and how many were
+    /// woken and have not noticed yet.
+    pub(crate) fn on_their_way(&self) -> (usize, usize) {
         let state = self.lock();
-        state.woken + state.coming > 0
+        (state.coming, state.woken)
     }
 
     /// Takes back the first request that `is_it`, if no thread has taken it yet.

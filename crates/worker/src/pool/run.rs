@@ -18,8 +18,8 @@ use crate::event_loop::Loop;
 use crate::runs::{Complete, Runs};
 use crate::serve::{ConnectionOf, Next, Service};
 
-/// Threads are woken for a request after this, even if the turn in which it came isn't over: a few
-/// handshakes, say, take longer.
+/// Threads are woken for a request after this and the connection that is at hand then, even if the
+/// turn in which it came isn't over: a few handshakes, say, take longer.
 const A_LONG_TURN: Duration = Duration::from_micros(100);
 
 impl<C: AsRef<[u8]> + Send, R: Send> Runs for Pool<C, R> {
@@ -49,14 +49,14 @@ impl<C: AsRef<[u8]> + Send, R: Send> Runs for Pool<C, R> {
         service.app.enter();
         let job = Job { token, client, suspended, body, more, since, waits, unseen };
         service.app.shared.queue.push(job);
-        service.app.unannounced.get_or_insert(since);
+        let unannounced = &service.app.unannounced;
+        unannounced.set(unannounced.get().or(Some(since)));
         connection.phase = Phase::WithApp;
         Some(Next::App)
     }
 
     /// Before each poll, and so after all that a turn may have dropped.
     fn while_idle<T: Send>(&mut self, wait: impl FnOnce() -> T + Send) -> T {
-        self.announce();
         let Shared { garbage, queue, .. } = &*self.shared;
         if garbage.is_much() {
             garbage.forget();
@@ -65,8 +65,12 @@ impl<C: AsRef<[u8]> + Send, R: Send> Runs for Pool<C, R> {
         wait()
     }
 
-    fn dealt_with(&mut self) {
-        if let Some(since) = self.unannounced
+    fn before_long(&self) {
+        self.announce();
+    }
+
+    fn dealt_with(&self) {
+        if let Some(since) = self.unannounced.get()
             && Monotonic::now().since(since) >= A_LONG_TURN
         {
             self.announce();
@@ -126,7 +130,7 @@ impl<C: AsRef<[u8]> + Send, R: Send> Runs for Pool<C, R> {
             let first = queued.into_iter().chain(held_back).min()?;
             Some((first + timeout).since(now) + Duration::from_millis(1))
         });
-        let looks = pool.siblings.take_connections() || pool.stall.may_last();
+        let looks = pool.siblings.take_connections() || pool.stall.may_last() || pool.is_one_woken;
         let looks = looks.then_some(LOOKS);
         overdue.into_iter().chain(looks).min()
     }
@@ -168,5 +172,27 @@ impl<A: Runs> Service<A> {
     fn is_the_loops(&self, connection: &ConnectionOf<A>, head: &Head<'_, '_>) -> bool {
         let client = &connection.client;
         client.redirects_to().is_some() || self.find_own(client, head).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn requests_wait_for_those_of_the_same_turn_but_not_for_long() {
+        let pool = Pool::<Vec<u8>, ()>::new(Arc::new(Shared::new(1)), 1, 4);
+        let now = Monotonic::now();
+        pool.unannounced.set(Some(now + A_LONG_TURN));
+        pool.dealt_with();
+        assert!(pool.unannounced.get().is_some());
+        pool.unannounced.set(Some(Monotonic::from_nanos(0)));
+        pool.dealt_with();
+        assert_eq!(pool.unannounced.get(), None);
+        pool.unannounced.set(Some(now));
+        pool.before_long();
+        assert_eq!(pool.unannounced.get(), None);
     }
 }

@@ -64,14 +64,21 @@ pub(super) enum Selected {
 }
 
 impl StaticFiles {
-    /// Looks for what `head` asks for at `path`, at the time `now`. `None`: that is for the app to
-    /// answer.
-    pub(super) fn find(&self, path: Path<'_>, head: &Head<'_, '_>, now: Duration) -> Option<Found> {
+    /// Looks for what `head` asks for at `path`, at the time `now`, and calls `before_long` before it
+    /// asks the file system. `None`: that is for the app to answer.
+    pub(super) fn find(
+        &self,
+        path: Path<'_>,
+        head: &Head<'_, '_>,
+        now: Duration,
+        before_long: impl FnOnce(),
+    ) -> Option<Found> {
         let found = match resolve(path, &self.prefixes) {
             Resolved::Elsewhere => return None,
             _ if !matches!(head.method, "GET" | "HEAD") => Found::MethodNotAllowed,
             Resolved::NoName => Found::Missing,
             Resolved::Name { nr, name, is_directory } => {
+                before_long();
                 let request = Lookup { files: self, nr, head, now };
                 request.look_up(&name, is_directory).unwrap_or_else(Found::of)
             }

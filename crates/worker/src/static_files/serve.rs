@@ -17,7 +17,8 @@ impl<A: Runs> Service<A> {
     /// What the loop has to answer to a request; `None`: that is for the app.
     pub(crate) fn find_static(&self, client: &Client, head: &Head<'_, '_>) -> Option<StaticAnswer> {
         let files = self.around.options.static_files.as_ref()?;
-        files.find(Path::of(client, head), head, now()).map(StaticAnswer)
+        let before_long = || self.app.before_long();
+        files.find(Path::of(client, head), head, now(), before_long).map(StaticAnswer)
     }
 
     /// Answers it.
