@@ -142,6 +142,39 @@ mod tests {
     }
 
     #[test]
+    fn those_who_wait_for_the_first_are_scaled_and_reloaded_like_others() {
+        let two = Options { boots_abreast: 2, ..options(4) };
+        let begun = || {
+            let mut fleet = Scenario::with(two.clone());
+            fleet.fork_all();
+            fleet.take();
+            fleet
+        };
+        let mut fleet = begun();
+        fleet.command(Command::Add);
+        fleet.assert_forked(&[]);
+        fleet.ready(1);
+        fleet.assert_forked(&[3, 4, 5]);
+
+        let mut fleet = begun();
+        (0..3).for_each(|_| fleet.command(Command::Remove));
+        fleet.assert_killed(&[2]);
+        fleet.bury();
+        fleet.take();
+        fleet.ready(1);
+        fleet.assert_forked(&[]);
+
+        let mut fleet = begun();
+        fleet.reload(two.clone());
+        assert_eq!(fleet.coming(), [(3, 2), (4, 2)]);
+        fleet.bury();
+        fleet.boot_all();
+        assert_eq!(fleet.coming(), [(1, 2), (2, 2)]);
+        fleet.boot_all();
+        assert_eq!(fleet.generations_ready(), [2; 4]);
+    }
+
+    #[test]
     fn a_broken_app_ends_the_start() {
         for (exit, code) in [
             (Exit::Code(3), 3),
