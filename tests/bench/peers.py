@@ -9,9 +9,10 @@ missing.json why. Ironhorn is run with the same Python and packages, from where 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
+
+from harness.packages import Missing, install
 
 HOME = Path(__file__).parents[2] / "target" / "bench"
 ENVIRONMENT = HOME / "env"
@@ -41,33 +42,6 @@ INSTALLING = 900
 """Seconds that one of them may take."""
 
 
-class Missing(Exception):
-    """What can't be had, and why."""
-
-
-def install(environment: Path, *wanted: str) -> None:
-    """Installs packages, unless that was done; raises Missing."""
-    stamp = environment / (".installed-" + "+".join(wanted).replace("=", "-").replace("<", "-"))
-    if stamp.exists():
-        return
-    pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-    run(*pip, "--disable-pip-version-check", *wanted)
-    stamp.touch()
-
-
-def run(*command: str) -> None:
-    """Runs a step; raises Missing."""
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=INSTALLING
-        )
-    except subprocess.TimeoutExpired:
-        raise Missing(f"not over after {INSTALLING} s") from None
-    if done.returncode != 0:
-        said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        raise Missing(" | ".join(said[-3:]) or f"exit code {done.returncode}")
-
-
 def missing() -> dict[str, str]:
     """What the last installation could not have, and why."""
     found = json.loads(MISSING.read_text()) if MISSING.exists() else {}
@@ -79,15 +53,13 @@ def main() -> int:
     HOME.mkdir(parents=True, exist_ok=True)
     lacking: dict[str, str] = {}
     try:
-        if not (ENVIRONMENT / "bin" / "python").exists():
-            run(sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT))
-        install(ENVIRONMENT, *FRAMEWORKS)
+        install(ENVIRONMENT, *FRAMEWORKS, within=INSTALLING)
     except Missing as why:
         print(f"the environment of the bench is missing: {why}", file=sys.stderr)
         return 1
     for name, wanted in PEERS.items():
         try:
-            install(ENVIRONMENT, *wanted)
+            install(ENVIRONMENT, *wanted, within=INSTALLING)
         except Missing as why:
             lacking[name] = str(why)
             debian = f" (apt-get install {NEEDED[name]})" if name in NEEDED else ""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from reliability.peers import Missing
+from harness.packages import Missing
 
 from .cases import cases
 from .exchange import Outcome, outcomes
