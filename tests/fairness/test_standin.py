@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -109,6 +111,60 @@ def test_where_all_are_busy_who_is_free_first_has_it(
     assert int(other.read_response().body) == elsewhere
     first.let_pass()
     assert kept.read_response().status == idle.read_response().status == 200
+
+
+def test_a_sibling_that_is_hardly_ever_idle_takes_them_too(
+    stage: Stage, gate: Callable[[str], Gate]
+) -> None:
+    """It has one request of 2 ms after another, and few of them run before what is passed on."""
+    server = stage.serve(workers=2, keepalive=PATIENCE)
+    ran_before = []
+    with ExitStack() as opened:
+        wires = [opened.enter_context(server.connect(PATIENCE)) for _ in range(8)]
+        for nr in range(7):
+            held: dict[int, list[Wire]] = defaultdict(list)
+            for wire in wires:
+                held[pid_of(wire)].append(wire)
+            (quick, *_), (kept, other, *_) = sorted(held.values(), key=len)
+            busy = gate(f"busy{nr}")
+            kept.get(f"/meet?busy{nr}")
+            busy.wait_arrived()
+            with Repeating(quick, "/wait?0.002") as repeating:
+                repeating.wait_for(5)
+                asked_at = repeating.count
+                pid_of(other)
+                ran_before.append(repeating.count - asked_at)
+            busy.let_pass()
+            assert kept.read_response().status == 200
+    assert statistics.median(ran_before) <= 12, ran_before
+
+
+class Repeating:
+    """One request after another by one connection, in a thread."""
+
+    def __init__(self, wire: Wire, target: str) -> None:
+        self.count = 0
+        self._wire = wire
+        self._target = target
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            self._wire.get(self._target).read_response()
+            self.count += 1
+
+    def wait_for(self, count: int) -> None:
+        """Waits until so many have been answered."""
+        wait_until(lambda: self.count >= count, what=f"{count} requests")
+
+    def __enter__(self) -> Repeating:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(PATIENCE)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP], ids=["TERM", "HUP"])

@@ -313,13 +313,18 @@ impl Shared {
         self.asleep.store(false, Ordering::SeqCst);
     }
 
-    /// Whether the loop has been away for long, and somebody else is free.
+    /// Whether the loop has been away for long, and somebody else isn't.
     fn is_wanted(&self) -> bool {
-        self.is_late() && self.slot.has_idle_sibling()
+        let now = Monotonic::now();
+        self.is_late_at(now) && self.slot.has_turning_sibling(now, PATIENCE)
     }
 
     fn is_late(&self) -> bool {
-        Monotonic::now().since(self.slot.heartbeat()) >= PATIENCE
+        self.is_late_at(Monotonic::now())
+    }
+
+    fn is_late_at(&self, now: Monotonic) -> bool {
+        now.since(self.slot.heartbeat()) >= PATIENCE
     }
 
     /// Waits a moment for a request on any connection that is offered, and passes those on that have

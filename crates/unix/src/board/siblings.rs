@@ -32,9 +32,16 @@ impl BoardSlot {
         self.siblings().any(|sibling| sibling.memory().free.load(Relaxed) > 0)
     }
 
-    /// Whether another worker takes connections whose app, which runs in its loop, is idle.
-    pub fn has_idle_sibling(&self) -> bool {
-        self.siblings().any(|sibling| sibling.lanes() == 1 && !sibling.is_busy())
+    /// Whether another worker takes connections that runs the app in its loop and gets to take one:
+    /// the app is idle, or the loop has turned within `moment`, so that it will again.
+    pub fn has_turning_sibling(&self, now: Monotonic, moment: Duration) -> bool {
+        self.siblings().any(|sibling| {
+            sibling.lanes() == 1 && (!sibling.is_busy() || sibling.has_turned(now, moment))
+        })
+    }
+
+    fn has_turned(&self, now: Monotonic, moment: Duration) -> bool {
+        now.since(self.heartbeat()) < moment
     }
 
     /// Whether this worker, with so many connections, has over one more than an even share of those
@@ -63,7 +70,7 @@ impl BoardSlot {
             (slot.connections.load(Relaxed) as usize) < most
                 && (!sibling.is_busy()
                     || slot.free.load(Relaxed) > 0
-                    || now.since(Monotonic::from_nanos(slot.heartbeat.load(Relaxed))) < moment)
+                    || sibling.has_turned(now, moment))
         })
     }
 }
@@ -105,6 +112,23 @@ mod tests {
         one.reset();
         one.set_state(State::Ready);
         assert!(!other.has_free_sibling());
+    }
+
+    #[test]
+    fn a_sibling_that_turns_takes_what_is_passed_on() {
+        let board = Board::new(2).unwrap();
+        let (one, other) = (board.slot(1), board.slot(2));
+        let at = Monotonic::from_nanos;
+        let turns = |now| one.has_turning_sibling(at(now), Duration::from_nanos(3));
+        assert!(!turns(7), "nobody is there");
+        other.set_state(State::Ready);
+        assert!(turns(7));
+        other.beat(at(7));
+        other.lane(0).begin_request(b"GET", b"/", at(7));
+        assert!(turns(9));
+        assert!(!turns(10), "it may stand still");
+        other.lane(0).end_request();
+        assert!(turns(10));
     }
 
     #[test]
