@@ -122,9 +122,9 @@ def test_a_sibling_that_is_hardly_ever_idle_takes_them_too(
     with ExitStack() as opened:
         wires = [opened.enter_context(server.connect(PATIENCE)) for _ in range(8)]
         for nr in range(7):
-            held: dict[int, list[Wire]] = defaultdict(list)
-            for wire in wires:
-                held[pid_of(wire)].append(wire)
+            # One of them may have taken all at first.
+            while len(held := by_worker(wires)) < 2:
+                wires.append(opened.enter_context(server.connect(PATIENCE)))
             (quick, *_), (kept, other, *_) = sorted(held.values(), key=len)
             busy = gate(f"busy{nr}")
             kept.get(f"/meet?busy{nr}")
@@ -137,6 +137,13 @@ def test_a_sibling_that_is_hardly_ever_idle_takes_them_too(
             busy.let_pass()
             assert kept.read_response().status == 200
     assert statistics.median(ran_before) <= 12, ran_before
+
+
+def by_worker(wires: list[Wire]) -> dict[int, list[Wire]]:
+    held: dict[int, list[Wire]] = defaultdict(list)
+    for wire in wires:
+        held[pid_of(wire)].append(wire)
+    return held
 
 
 class Repeating:
@@ -165,6 +172,7 @@ class Repeating:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "it still waits for an answer"
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP], ids=["TERM", "HUP"])

@@ -155,6 +155,15 @@ impl Acceptor {
         self.paused_until.max(self.aside_until)
     }
 
+    /// Whether it is left to others to accept.
+    pub(crate) fn is_aside(&self) -> bool {
+        self.aside_until.is_some()
+    }
+
+    pub(crate) fn step_back(&mut self) {
+        self.aside_until = None;
+    }
+
     /// A descriptor was freed: a pause for want of them is over, stepping aside is not.
     pub(crate) fn descriptor_freed(&mut self) {
         self.paused_until = None;

@@ -396,6 +396,17 @@ impl<'a, A: Runs> Loop<'a, A> {
         }
         drop(held);
         self.acceptor.descriptor_freed();
+        self.step_back();
+    }
+
+    /// Who has stepped aside and hasn't too many connections any more accepts again.
+    fn step_back(&mut self) {
+        if self.acceptor.is_aside() {
+            let others = to_u32(self.connections.len());
+            if !self.service.around.slot.has_too_many(others + 1) {
+                self.acceptor.step_back();
+            }
+        }
     }
 
     /// Every listener that may have woken us gets its attempt, even if that is one connection too

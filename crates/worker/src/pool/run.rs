@@ -185,7 +185,7 @@ mod tests {
     fn requests_wait_for_those_of_the_same_turn_but_not_for_long() {
         let pool = Pool::<Vec<u8>, ()>::new(Arc::new(Shared::new(1)), 1, 4);
         let now = Monotonic::now();
-        pool.unannounced.set(Some(now + A_LONG_TURN));
+        pool.unannounced.set(Some(now + Duration::from_secs(3600)));
         pool.dealt_with();
         assert!(pool.unannounced.get().is_some());
         pool.unannounced.set(Some(Monotonic::from_nanos(0)));

@@ -5,9 +5,9 @@ use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ironhorn_unix::{BindOptions, Listener};
+use ironhorn_unix::{BindOptions, Board, Listener, State};
 use ironhorn_worker::Reply;
 
 use crate::client::Client;
@@ -172,4 +172,37 @@ fn every_listener_has_its_turn_before_the_app() {
     for client in &mut clients {
         client.response();
     }
+}
+
+/// While it did, workers whose connections come and go accepted a few in 2 ms, and nothing else.
+#[test]
+fn who_has_not_too_many_any_more_leaves_none_to_others() {
+    let board = Board::new(2).unwrap();
+    // It looks idle, and takes nothing.
+    board.slot(2).set_state(State::Ready);
+    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), &BindOptions::default());
+    let server = Setup::new().sharing(&board, 1, &listener.unwrap()).start(echo);
+    let mut waited: Vec<Duration> = (0..41)
+        .map(|_| {
+            let mut held = [server.connect(), server.connect()];
+            server.wait_for_connections(2);
+            let turned = server.slot.read().heartbeat;
+            let mut third = server.connect();
+            third.get("/");
+            server.wait_until("it leaves the third to the other", || {
+                server.slot.read().heartbeat > turned
+            });
+            assert_eq!(server.slot.read().connections, 2);
+            let began = Instant::now();
+            held[0].reset();
+            assert_eq!(third.response().text(), "/ ");
+            let waited = began.elapsed();
+            drop((held, third));
+            server.wait_for_connections(0);
+            waited
+        })
+        .collect();
+    waited.sort_unstable();
+    // Now and then the machine has it wait, or the client has left before it was looked.
+    assert!(waited[10] < Duration::from_micros(1500), "{waited:?}");
 }
