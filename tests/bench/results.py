@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -30,8 +31,22 @@ def machine() -> dict[str, object]:
         "kernel": f"{platform.system()} {platform.release()}",
         "distribution": distribution(),
         "python": platform.python_version(),
+        "revision": revision(),
         "load_before": round(os.getloadavg()[0], 2),
     }
+
+
+def revision() -> str:
+    """The commit that is measured; with "+" if the code differs from it."""
+    head = git("rev-parse", "--short", "HEAD")
+    if head.returncode != 0:
+        return "unknown"
+    differs = git("diff", "--quiet", "HEAD", "--", "Cargo.lock", "Cargo.toml", "crates")
+    return head.stdout.strip() + ("+" if differs.returncode else "")
+
+
+def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
 
 
 def cpu_model() -> str:
