@@ -183,7 +183,8 @@ def spread(trial: Trial) -> Figures:
         trial.warm(running)
         full, figures = busiest(trial, running, 0)
         low, _ = busiest(trial, running, SPREAD_PAUSE)
-        return {"busiest": full, "busiest_low": low, "rps": figures["rps"], "cpu": figures["cpu"]}
+        told = {"busiest": full, "busiest_low": low, "pss": pss(running.pid) / MIB}
+        return figures | told
 
 
 def busiest(trial: Trial, running: Running, pause_ms: int) -> tuple[float, Figures]:

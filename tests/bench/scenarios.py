@@ -122,7 +122,7 @@ def with_idle(count: int) -> Scenario:
         "nothing more, and what is left of the throughput of hello by 32 others beside them.",
         measure=measures.idle,
         wanted=Wanted(connections=count, needs=KEPT, floor=HELLO_FLOOR),
-        metrics=("kib", "kept", "rps", "cpu", "pss"),
+        metrics=("kib", "kept", "rps", "p50", "p99", "p999", "cpu", "pss"),
         main="kib",
     )
 
@@ -164,7 +164,7 @@ def spread(count: int, closes: bool) -> Scenario:
         asking=Asking(headers=(("Connection", "close"),)) if closes else Asking(),
         checks=(checks.closes,) if closes else (),
         wanted=Wanted(workers=count, needs=frozenset() if closes else KEPT),
-        metrics=("busiest", "busiest_low", "rps", "cpu"),
+        metrics=("busiest", "busiest_low", "rps", "p50", "p99", "p999", "cpu", "pss"),
         main="busiest",
         shared=True,
     )
