@@ -162,7 +162,9 @@ mod tests {
         let at = |name: &str| directory.path().join(name);
         create_dir(at("data")).unwrap();
         // A test beside this one may have no umask for a moment.
-        fs::set_permissions(at("data"), Permissions::from_mode(0o755)).unwrap();
+        for made in [directory.path(), &at("data")] {
+            fs::set_permissions(made, Permissions::from_mode(0o755)).unwrap();
+        }
         symlink("data/../data", at("logs")).unwrap();
         symlink(at("logs/target"), at("link")).unwrap();
         symlink("round", at("round")).unwrap();
