@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -62,12 +63,46 @@ def run(
         result = measure(scenario, adapters, plan, workshop)
         print(f"\n## {scenario.title}\n\n{report.scenario_table(result)}", flush=True)
     else:
-        measure(scenario, adapters, plan, workshop, lambda r: results.write(options.docs, r))
+        result = kept(scenario, adapters, plan, workshop, options)
+        play_final(scenario, result, adapters, replace(plan, rounds=options.final), workshop)
+        results.write(options.docs, result)
         publish(options.docs)
     if options.against:
         for metric in scenario.metrics:
             print(compared(result, metric), flush=True)
     results.say(f"{scenario.name}: {time.monotonic() - begun:.0f} s")
+
+
+def kept(
+    scenario: Scenario,
+    adapters: list[Adapter],
+    plan: Plan,
+    workshop: Workshop,
+    options: argparse.Namespace,
+) -> results.Result:
+    """The rounds of all, which are in their file as they come, or were there before."""
+    if not options.only_final:
+        return measure(scenario, adapters, plan, workshop, lambda r: results.write(options.docs, r))
+    found = results.read(options.docs).get(scenario.name)
+    if found is None:
+        sys.exit(f"error: {scenario.name} wasn't measured with all servers yet")
+    return found
+
+
+def play_final(
+    scenario: Scenario,
+    result: results.Result,
+    adapters: list[Adapter],
+    plan: Plan,
+    workshop: Workshop,
+) -> None:
+    """Adds to the result what Ironhorn and the best peer do alone: enough rounds to tell who is
+    ahead, which all servers together would take hours for.
+    """
+    names = ranking.finalists(result) or ()
+    pair = [adapter for adapter in adapters if adapter.name in names]
+    if plan.rounds and len(pair) == 2:
+        result["final"] = measure(scenario, pair, plan, workshop)
 
 
 def compared(result: results.Result, metric: str) -> str:
@@ -139,6 +174,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--scenario", nargs="+", choices=scenarios, metavar="NAME")
     parser.add_argument("--server", nargs="+", choices=servers, metavar="NAME")
     parser.add_argument("--rounds", type=int, default=5, help="of each scenario: 5")
+    parser.add_argument(
+        "--final", type=int, default=7, help="rounds of Ironhorn and the best peer alone: 7"
+    )
+    parser.add_argument("--only-final", action="store_true", help="the others' rounds stay")
     parser.add_argument("--seconds", type=float, default=2, help="of each load, whole ones: 2")
     parser.add_argument("--print", action="store_true", help="write no file")
     parser.add_argument("--list", action="store_true", help="scenarios and servers")

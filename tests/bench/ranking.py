@@ -74,6 +74,19 @@ def ratios(result: Result) -> dict[str, dict[str, dict[str, float | None]]]:
     return table
 
 
+def finalists(result: Result) -> tuple[str, str] | None:
+    """Ironhorn and the best peer in the main figure, if both have it."""
+    metric = result["main"]
+    peer = best_peer(result, metric)
+    return (OURS, peer) if peer and OURS in summaries(result, metric) else None
+
+
+def final(result: Result) -> Result:
+    """The rounds of Ironhorn and the best peer alone; those of all if there are none."""
+    last = result.get("final")
+    return last if last and finalists(last) else result
+
+
 def against(result: Result, metric: str, other: str) -> tuple[Interval, str] | None:
     """Ironhorn to another server, round by round, and what may be said of it."""
     servers = result["servers"]

@@ -27,9 +27,10 @@ that builds the environ and calls the app, without socket or parser. CPU is that
 the server, user and system. PSS is that of the whole tree after the load.
 """
 LEGEND = """\
-"Ahead" and "behind" are said where all of the 95 % interval of the ratio, round by round, is on
-that side of 1; with a question mark where there were too few rounds for an interval (six are
-needed) and their range stands for it.
+Where there are seven rounds, the two took turns alone, after those of all; the raw figures have
+them under "final". "Requests/s" is their ratio in that. "Ahead" and "behind" are said where all of
+the 95 % interval of the ratio, round by round, is on that side of 1; with a question mark where
+there were too few rounds for an interval (six are needed) and their range stands for it.
 """
 CURVES = {
     "connections": "CPU by number of connections",
@@ -112,24 +113,29 @@ def scenario_table(result: Result) -> str:
 
 
 def overview(results: Mapping[str, Result]) -> str:
-    """A row a scenario: Ironhorn and the best peer in its main figure."""
-    rows = [["Scenario", "Figure", "Ironhorn", "Best peer", "Its figure", "Ratio", "95 %", ""]]
+    """A row a scenario: Ironhorn and the best peer in its main figure, and how many requests each
+    answers: who is best in one figure may have collapsed in another.
+    """
+    head = "Scenario|Figure|Ironhorn|Best peer|Its figure|Ratio|95 %||Rounds|Requests/s"
+    rows = [head.split("|")]
     for name, result in results.items():
-        metric = result["main"]
-        found, peer = ranking.summaries(result, metric), ranking.best_peer(result, metric)
+        metric, of = result["main"], ranking.final(result)
+        found, peer = ranking.summaries(of, metric), ranking.best_peer(of, metric)
         title = f"[{result['title']}](#{name})"
         ours = found.get(ranking.OURS)
-        entry = result["servers"].get(ranking.OURS, {})
+        entry = of["servers"].get(ranking.OURS, {})
         told = METRICS[metric].told(ours.median) if ours else state(entry) if entry else "not run"
         row = [title, METRICS[metric].title, told]
-        compared = ranking.against(result, metric, peer) if peer else None
         if peer is None:
-            row += ["none", "", "", "", ""]
+            row += ["none", "", "", "", "", "", ""]
         else:
-            row += [result["servers"][peer]["title"], METRICS[metric].told(found[peer].median)]
-            row += compare_cells(compared)
+            row += [of["servers"][peer]["title"], METRICS[metric].told(found[peer].median)]
+            row += compare_cells(ranking.against(of, metric, peer))
+            row.append(str(found[peer].rounds))
+            ratio, *_ = compare_cells(ranking.against(of, "rps", peer))
+            row.append(ratio)
         rows.append(row)
-    return table(rows, right=8)
+    return table(rows, right=10)
 
 
 def compare_cells(compared: tuple[Any, str] | None) -> list[str]:

@@ -64,7 +64,28 @@ def test_the_table_names_what_is_wrong_and_what_lacks() -> None:
 
 def test_the_overview_compares_with_the_best_peer() -> None:
     text = report.overview({"hello": made_up()})
-    assert "| fastwsgi | 5.0 | 0.82 | 0.80 to 0.84 | ahead |" in text
+    assert "| fastwsgi | 5.0 | 0.82 | 0.80 to 0.84 | ahead | 6 | 1.00 |" in text
+
+
+def test_the_overview_is_of_the_final() -> None:
+    """Which decides also against what the rounds of all have shown."""
+    made = made_up()
+    made["final"] = made_up()
+    pair = {name: made["servers"][name] for name in ranking.finalists(made) or ()}
+    assert set(pair) == {"ironhorn", "fastwsgi"}
+    made["final"]["servers"] = {
+        "ironhorn": entry("Ironhorn", figures={"cpu": [6.0] * 7, "rps": [50.0] * 7}),
+        "fastwsgi": entry("fastwsgi", figures={"cpu": [4.0] * 7, "rps": [100.0] * 7}),
+    }
+    text = report.overview({"hello": made})
+    assert "| fastwsgi | 4.0 | 1.50 | 1.50 to 1.50 | behind | 7 | 0.50 |" in text
+
+
+def test_a_final_that_one_has_not_finished_is_none() -> None:
+    made = made_up()
+    made["final"] = made_up()
+    made["final"]["servers"]["ironhorn"]["figures"] = {}
+    assert ranking.final(made) is made
 
 
 def test_a_scenario_without_peers_is_told() -> None:
