@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::fstat;
 
 /// The most that is read back.
 const LIMIT: usize = 256 * 1024;
@@ -44,9 +45,11 @@ impl StackFile {
     /// What was written since the last time, at most the first 256 KiB of it; the file is empty
     /// then. If stacks are missing, it says so.
     pub fn take(&self) -> io::Result<String> {
-        let mut text = vec![0; LIMIT];
+        let size = usize::try_from(fstat(&self.0)?.st_size).unwrap_or(LIMIT).min(LIMIT);
+        // No larger than it must be: memory that the master touches between forks is copied.
+        let mut text = vec![0; size];
         let mut length = 0;
-        while length < LIMIT {
+        while length < size {
             let offset = i64::try_from(length).unwrap_or(i64::MAX);
             match nix::sys::uio::pread(&self.0, &mut text[length..], offset)? {
                 0 => break,
@@ -89,6 +92,9 @@ mod tests {
         assert_eq!(file.take().unwrap(), "Thread 1\nThread 2\n");
         nix::unistd::write(&copy, b"Thread 3\n").unwrap();
         assert_eq!(file.take().unwrap(), "Thread 3\n");
+        nix::unistd::write(&copy, &[b'x'; LIMIT + 1]).unwrap();
+        assert_eq!(file.take().unwrap().len(), LIMIT);
+        assert_eq!(file.take().unwrap(), "");
         nix::unistd::write(&copy, b"Thread 4\n...\n").unwrap();
         assert_eq!(file.take().unwrap(), format!("Thread 4\n...\n{REMARK}"));
     }
