@@ -34,6 +34,11 @@ pub(crate) struct Wire<C> {
     /// Whether the connection may serve another request after this one.
     pub(crate) persistent: bool,
     output: Output<C>,
+    /// Whether the end of the connection follows at once, and can go out with a body that is known
+    /// as a whole.
+    pub(crate) ends_at_once: bool,
+    /// Whether the kernel waits for that end, [which](Transport::shutdown_write) it has to be told.
+    pub(crate) is_corked: bool,
     /// Body bytes handed over so far.
     pub(crate) body_bytes: u64,
     /// Body bytes that the app made beyond its Content-Length, before it was stopped.
@@ -65,6 +70,8 @@ impl<C: AsRef<[u8]>> Wire<C> {
             version: request.version,
             persistent: request.persistent,
             output: Output::new(),
+            ends_at_once: false,
+            is_corked: false,
             body_bytes: 0,
             excess: 0,
             missing: 0,
@@ -148,7 +155,10 @@ impl<C: AsRef<[u8]>> Wire<C> {
         self.complete_head(Some(chunks.length() as u64), context);
         match chunks {
             Chunks::None => self.send_head(stream),
-            Chunks::One(chunk) => self.send_head_and_chunk(stream, chunk),
+            Chunks::One(chunk) => {
+                self.is_corked = self.ends_at_once && chunk.as_ref().len() <= COALESCE;
+                self.send_head_and_chunk(stream, chunk)
+            }
             chunks @ Chunks::Many(_) => {
                 self.queue_head(0..0);
                 self.send_chunks(stream, chunks)
@@ -303,7 +313,8 @@ impl<C: AsRef<[u8]>> Wire<C> {
         let start = buffer.len();
         buffer.extend_from_slice(&chunk.as_ref()[..frame.take]);
         buffer.extend_from_slice(frame.suffix);
-        self.send_head_with(stream, start..start + frame.take, Transport::send)
+        let send = if self.is_corked { Transport::send_more } else { Transport::send };
+        self.send_head_with(stream, start..start + frame.take, send)
     }
 
     fn send_head_and_large_chunk(&mut self, stream: &Transport, chunk: C) -> io::Result<()> {

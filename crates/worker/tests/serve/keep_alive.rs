@@ -47,6 +47,24 @@ fn the_client_may_ask_for_the_end() {
     client.is_closed();
 }
 
+/// To close a socket that has received what nobody has read resets the connection, and what waits to
+/// be sent is lost.
+#[test]
+fn a_response_is_not_lost_to_what_comes_behind_the_last_request() {
+    let (release, app) = meeting();
+    let server = Server::start(app);
+    for requests in 1..20 {
+        let mut client = server.connect();
+        client.send("GET /meeting HTTP/1.0\r\n\r\n");
+        server.wait_until("the app is called", || server.request() == "GET /meeting");
+        client.send("what nobody will read");
+        release.send(()).unwrap();
+        assert_eq!(client.response().text(), "/meeting ");
+        server.wait_for_requests(requests);
+    }
+    server.stop();
+}
+
 #[test]
 fn http_1_0_is_kept_only_if_asked() {
     let server = Server::start(echo);

@@ -17,6 +17,7 @@ mod identity;
 mod access_log;
 mod bodies;
 mod drain;
+mod ending;
 mod fairness;
 mod files;
 mod forwarded;
