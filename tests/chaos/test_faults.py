@@ -213,6 +213,27 @@ def test_an_app_that_forks(stage: Stage, signum: str) -> None:
     assert not server.log.matching("draining")
 
 
+def test_an_app_whose_child_lives_on(stage: Stage) -> None:
+    """It has the connection as well; the client needn't wait for its end."""
+    (stage.directory / "leaving.py").write_text(
+        "import os, signal\n"
+        "def app(environ, start_response):\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n"
+        "        while True:\n"
+        "            signal.pause()\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'%d' % child]\n"
+    )
+    server = stage.serve("leaving:app")
+    with server.connect() as wire:
+        child = int(wire.get("/", "Connection: close").read_response().body)
+        try:
+            wire.wait_closed()
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
 @pytest.mark.parametrize(
     "end",
     [

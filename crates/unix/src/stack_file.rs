@@ -8,10 +8,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::stat::fstat;
 
 /// The most that is read back.
 const LIMIT: usize = 256 * 1024;
+
+/// How much is read at a time.
+const PIECE: usize = 4096;
 
 /// How CPython's faulthandler ends when there are more threads than it shows.
 const CUT: &str = "\n...\n";
@@ -45,19 +47,19 @@ impl StackFile {
     /// What was written since the last time, at most the first 256 KiB of it; the file is empty
     /// then. If stacks are missing, it says so.
     pub fn take(&self) -> io::Result<String> {
-        let size = usize::try_from(fstat(&self.0)?.st_size).unwrap_or(LIMIT).min(LIMIT);
-        // No larger than it must be: memory that the master touches between forks is copied.
-        let mut text = vec![0; size];
-        let mut length = 0;
-        while length < size {
-            let offset = i64::try_from(length).unwrap_or(i64::MAX);
-            match nix::sys::uio::pread(&self.0, &mut text[length..], offset)? {
-                0 => break,
-                count => length += count,
+        // Grown piece by piece: memory that the master touches between forks is copied.
+        let mut text = Vec::new();
+        while text.len() < LIMIT {
+            let start = text.len();
+            text.resize((start + PIECE).min(LIMIT), 0);
+            let offset = i64::try_from(start).unwrap_or(i64::MAX);
+            let count = nix::sys::uio::pread(&self.0, &mut text[start..], offset)?;
+            text.truncate(start + count);
+            if count == 0 {
+                break;
             }
         }
         nix::unistd::ftruncate(&self.0, 0)?;
-        text.truncate(length);
         let mut text = String::from_utf8_lossy(&text).into_owned();
         if text.ends_with(CUT) {
             text.push_str(REMARK);

@@ -16,7 +16,7 @@ use std::mem;
 use std::sync::Arc;
 
 use ironhorn_http::proxy::Versions;
-use ironhorn_unix::{Answer, Monotonic, Passed};
+use ironhorn_unix::{Answer, Monotonic, Passed, Peer};
 use mio::Token;
 
 use crate::Protocol;
@@ -55,6 +55,13 @@ impl Client {
             // A signal handler can't encrypt.
             None => Answer::ByThread { token: self.key << 1 | u32::from(is_head) },
         }
+    }
+
+    /// Whether HTTP goes to TCP as it is.
+    pub(crate) fn is_plain_tcp(&self) -> bool {
+        matches!(self.protocol, Protocol::Http)
+            && !self.stream.is_tls()
+            && matches!(self.sender.connected, Peer::Inet(_))
     }
 
     pub(crate) fn speaks_uwsgi(&self) -> bool {

@@ -66,6 +66,7 @@ impl<A: Application> Service<A> {
         self.around.lane.begin_request(head.method.as_bytes(), head.target.as_ref(), started);
         let Believed { sender, forwarded } = believed;
         let mut response = self.response_to(head, started, sender.peer, more);
+        response.wire.ends_at_once = !head.persistent && !more && client.is_plain_tcp();
         let request = Request {
             head,
             sender,
@@ -145,8 +146,6 @@ impl<A: Runs> Service<A> {
         more: bool,
     ) -> ResponseOf<A> {
         let mut wire = Wire::new(mem::take(&mut self.spare_head), head);
-        // Between an app thread's response and the end there is the loop's turn.
-        wire.ends_at_once = A::INLINE && !head.persistent && !more;
         wire.persistent &= !self.around.options.keepalive.is_zero() && self.keeps(more);
         Response::new(wire, started, peer)
     }
@@ -261,12 +260,6 @@ impl<A: Runs> Service<A> {
         progress: Progress,
     ) -> Served<A> {
         let wire = &mut response.wire;
-        if wire.is_corked {
-            // Ahead of the log, which may have to wait for a disk. Not by closing it: with anything
-            // received that nobody has read, that would be a reset, and the response lost. Who is
-            // gone can't be told.
-            let _ = client.stream.shutdown_write();
-        }
         let path = || head.path().escape_ascii();
         if wire.excess > 0 {
             log::warn!(method = head.method, path:% = path(), excess = wire.excess;

@@ -34,11 +34,9 @@ pub(crate) struct Wire<C> {
     /// Whether the connection may serve another request after this one.
     pub(crate) persistent: bool,
     output: Output<C>,
-    /// Whether the end of the connection follows at once, and can go out with a body that is known
-    /// as a whole.
+    /// Whether the client has asked for the end of the connection, which can then be in one packet
+    /// with a body that is known as a whole.
     pub(crate) ends_at_once: bool,
-    /// Whether the kernel waits for that end, [which](Transport::shutdown_write) it has to be told.
-    pub(crate) is_corked: bool,
     /// Body bytes handed over so far.
     pub(crate) body_bytes: u64,
     /// Body bytes that the app made beyond its Content-Length, before it was stopped.
@@ -71,7 +69,6 @@ impl<C: AsRef<[u8]>> Wire<C> {
             persistent: request.persistent,
             output: Output::new(),
             ends_at_once: false,
-            is_corked: false,
             body_bytes: 0,
             excess: 0,
             missing: 0,
@@ -154,11 +151,14 @@ impl<C: AsRef<[u8]>> Wire<C> {
     ) -> io::Result<()> {
         self.complete_head(Some(chunks.length() as u64), context);
         match chunks {
+            Chunks::None if self.ends_at_once => self.send_head_and_end(stream, 0..0),
             Chunks::None => self.send_head(stream),
-            Chunks::One(chunk) => {
-                self.is_corked = self.ends_at_once && chunk.as_ref().len() <= COALESCE;
-                self.send_head_and_chunk(stream, chunk)
+            Chunks::One(chunk) if self.ends_at_once && chunk.as_ref().len() <= COALESCE => {
+                let body = self.copy_behind_head(chunk.as_ref());
+                // The chunk is dropped after that, which may run code of the app's.
+                self.send_head_and_end(stream, body)
             }
+            Chunks::One(chunk) => self.send_head_and_chunk(stream, chunk),
             chunks @ Chunks::Many(_) => {
                 self.queue_head(0..0);
                 self.send_chunks(stream, chunks)
@@ -307,14 +307,32 @@ impl<C: AsRef<[u8]>> Wire<C> {
         if length > COALESCE {
             return self.send_head_and_large_chunk(stream, chunk);
         }
-        let frame = self.frame(length);
+        let body = self.copy_behind_head(chunk.as_ref());
+        self.send_head_with(stream, body, Transport::send)
+    }
+
+    /// Frames a chunk in the memory of the head; returns where the body's bytes are.
+    fn copy_behind_head(&mut self, chunk: &[u8]) -> Range<usize> {
+        let frame = self.frame(chunk.len());
         let buffer = self.head.buffer_mut();
         buffer.extend_from_slice(frame.prefix.as_bytes());
         let start = buffer.len();
-        buffer.extend_from_slice(&chunk.as_ref()[..frame.take]);
+        buffer.extend_from_slice(&chunk[..frame.take]);
         buffer.extend_from_slice(frame.suffix);
-        let send = if self.is_corked { Transport::send_more } else { Transport::send };
-        self.send_head_with(stream, start..start + frame.take, send)
+        start..start + frame.take
+    }
+
+    /// Sends the head, what was copied behind it and the end of the connection in one packet: each
+    /// would wake the client up.
+    fn send_head_and_end(&mut self, stream: &Transport, body: Range<usize>) -> io::Result<()> {
+        self.send_head_with(stream, body, Transport::send_more)?;
+        if self.is_flushed() {
+            // To close the socket would do the same, unless something was received meanwhile that
+            // nobody has read: then it resets the connection, and what waits in it is lost. Who is
+            // gone already can't be told.
+            let _ = stream.shutdown_write();
+        }
+        Ok(())
     }
 
     fn send_head_and_large_chunk(&mut self, stream: &Transport, chunk: C) -> io::Result<()> {
