@@ -83,10 +83,7 @@ def kept(
     """The rounds of all, which are in their file as they come, or were there before."""
     if not options.only_final:
         return measure(scenario, adapters, plan, workshop, lambda r: results.write(options.docs, r))
-    found = results.read(options.docs).get(scenario.name)
-    if found is None:
-        sys.exit(f"error: {scenario.name} wasn't measured with all servers yet")
-    return found
+    return results.read(options.docs)[scenario.name]
 
 
 def play_final(
@@ -101,8 +98,12 @@ def play_final(
     """
     names = ranking.finalists(result) or ()
     pair = [adapter for adapter in adapters if adapter.name in names]
-    if plan.rounds and len(pair) == 2:
+    if not plan.rounds:
+        return
+    if len(pair) == 2:
         result["final"] = measure(scenario, pair, plan, workshop)
+    else:
+        results.say(f"{scenario.name}: no final, as it needs {' and '.join(names) or 'a peer'}")
 
 
 def compared(result: results.Result, metric: str) -> str:
@@ -177,7 +178,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--final", type=int, default=7, help="rounds of Ironhorn and the best peer alone: 7"
     )
-    parser.add_argument("--only-final", action="store_true", help="the others' rounds stay")
+    parser.add_argument("--only-final", action="store_true", help="the rounds of all stay")
     parser.add_argument("--seconds", type=float, default=2, help="of each load, whole ones: 2")
     parser.add_argument("--print", action="store_true", help="write no file")
     parser.add_argument("--list", action="store_true", help="scenarios and servers")
@@ -190,7 +191,15 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--docs", type=Path, default=DOCS, help=argparse.SUPPRESS)
     parser.add_argument("--bin", type=Path, default=peers.ENVIRONMENT / "bin")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.only_final:
+        if options.against or options.print:
+            parser.error("--only-final adds to a report: not with --against or --print")
+        there = results.read(options.docs)
+        missing = [each for each in options.scenario or scenarios if each not in there]
+        if missing:
+            parser.error(f"not measured with all servers yet: {', '.join(missing)}")
+    return options
 
 
 def listed() -> str:

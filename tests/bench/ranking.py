@@ -75,10 +75,11 @@ def ratios(result: Result) -> dict[str, dict[str, dict[str, float | None]]]:
 
 
 def finalists(result: Result) -> tuple[str, str] | None:
-    """Ironhorn and the best peer in the main figure, if both have it."""
+    """Ironhorn and the best peer in the main figure, if both answered correctly."""
     metric = result["main"]
     peer = best_peer(result, metric)
-    return (OURS, peer) if peer and OURS in summaries(result, metric) else None
+    ours = result["servers"].get(OURS)
+    return (OURS, peer) if peer and ours and is_ranked(ours) else None
 
 
 def final(result: Result) -> Result:

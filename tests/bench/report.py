@@ -27,10 +27,10 @@ that builds the environ and calls the app, without socket or parser. CPU is that
 the server, user and system. PSS is that of the whole tree after the load.
 """
 LEGEND = """\
-Where there are seven rounds, the two took turns alone, after those of all; the raw figures have
-them under "final". "Requests/s" is their ratio in that. "Ahead" and "behind" are said where all of
-the 95 % interval of the ratio, round by round, is on that side of 1; with a question mark where
-there were too few rounds for an interval (six are needed) and their range stands for it.
+Rounds "alone" are of these two, in turns, after those of all, which are below; the raw figures have
+them under "final". "Requests/s" is the ratio in the same rounds. "Ahead" and "behind" are said
+where all of the 95 % interval of the ratio, round by round, is on that side of 1; with a question
+mark where there were too few rounds for an interval (six are needed) and their range stands for it.
 """
 CURVES = {
     "connections": "CPU by number of connections",
@@ -131,9 +131,9 @@ def overview(results: Mapping[str, Result]) -> str:
         else:
             row += [of["servers"][peer]["title"], METRICS[metric].told(found[peer].median)]
             row += compare_cells(ranking.against(of, metric, peer))
-            row.append(str(found[peer].rounds))
-            ratio, *_ = compare_cells(ranking.against(of, "rps", peer))
-            row.append(ratio)
+            rounds = min(ours.rounds, found[peer].rounds) if ours else 0
+            row.append(f"{rounds}{' alone' if of is not result else ''}")
+            row += compare_cells(ranking.against(of, "rps", peer))[:1]
         rows.append(row)
     return table(rows, right=10)
 
@@ -153,14 +153,22 @@ def described(result: Result) -> str:
     rounds = f"{result['rounds']} round{'s' if result['rounds'] != 1 else ''}"
     return (
         f"{result['about']} {workers}{threads}; {result['cores']}; {result['client']}; "
-        f"{rounds} of {result['seconds']:g} s, {result['measured'][:10]}."
+        f"{rounds} of {result['seconds']:g} s, {result['measured'][:10]}{played(result)}."
     )
+
+
+def played(result: Result) -> str:
+    """When the final was, if there was one."""
+    last = ranking.final(result)
+    if last is result:
+        return ""
+    return f"; {last['rounds']} alone of {last['seconds']:g} s, {last['measured'][:10]}"
 
 
 def machines(results: Mapping[str, Result]) -> str:
     """Every machine that figures are from."""
     seen = {}
-    for result in results.values():
+    for result in (*results.values(), *map(ranking.final, results.values())):
         told = result["machine"]
         seen[
             f"{told['cpus']} cores of {told['cpu']}, {told['memory_gib']} GiB, {told['kernel']}, "

@@ -78,14 +78,15 @@ def test_the_overview_is_of_the_final() -> None:
         "fastwsgi": entry("fastwsgi", figures={"cpu": [4.0] * 7, "rps": [100.0] * 7}),
     }
     text = report.overview({"hello": made})
-    assert "| fastwsgi | 4.0 | 1.50 | 1.50 to 1.50 | behind | 7 | 0.50 |" in text
+    assert "| fastwsgi | 4.0 | 1.50 | 1.50 to 1.50 | behind | 7 alone | 0.50 |" in text
 
 
 def test_a_final_that_one_has_not_finished_is_none() -> None:
     made = made_up()
     made["final"] = made_up()
-    made["final"]["servers"]["ironhorn"]["figures"] = {}
+    made["final"]["servers"]["ironhorn"]["wrong"] = "another answer"
     assert ranking.final(made) is made
+    assert report.played(made) == ""
 
 
 def test_a_scenario_without_peers_is_told() -> None:
